@@ -1,1 +1,9 @@
-//! countersign-runtime
+//! What every Countersign binary stands on: configuration, the clock, the lifecycle of its tasks, telemetry and health.
+//!
+//! Each of these is the only place that may touch the thing it wraps (environment, wall clock, task spawning);
+//! `clippy.toml` refuses the others.
+#![warn(missing_docs)]
+
+pub mod clock;
+pub mod config;
+pub mod lifecycle;

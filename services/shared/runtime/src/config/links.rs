@@ -1,0 +1,84 @@
+//! The key that links and codes are derived from.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secrecy::SecretString;
+
+use super::Links;
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkKeyError {
+    /// The file of the development key can neither be read nor made.
+    #[error("keep the link key in {}", path.display())]
+    Keep {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of the development key was cut short; links made with it could be guessed.
+    #[error("the link key in {} is shorter than {} bytes", path.display(), Links::MIN_KEY_BYTES)]
+    Short {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+impl Links {
+    /// A shorter key could be guessed.
+    pub const MIN_KEY_BYTES: usize = 32;
+
+    /// The configured key. Without one (a development machine; [`super::Config::validate`] refuses that next to a
+    /// database server) the key in `kept`, by custom `./var/link.key`, which is made from `fresh` random bytes when it
+    /// does not exist and is readable by its owner only.
+    pub fn key_or_create(
+        &self,
+        kept: &Path,
+        fresh: [u8; 32],
+    ) -> Result<SecretString, LinkKeyError> {
+        if let Some(key) = &self.key {
+            return Ok(key.clone());
+        }
+        let failed = |source| LinkKeyError::Keep {
+            path: kept.to_owned(),
+            source,
+        };
+        if let Some(folder) = kept.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        // Written aside and linked into place: of two processes that start together one wins, and none reads half a key.
+        let aside = kept.with_extension(format!("new-{}", std::process::id()));
+        let made = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&aside);
+        made.and_then(|mut file| {
+            file.write_all(STANDARD.encode(fresh).as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(failed)?;
+        let linked = match fs::hard_link(&aside, kept) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        };
+        fs::remove_file(&aside).map_err(failed)?;
+        linked.map_err(failed)?;
+        let key = fs::read_to_string(kept).map_err(failed)?;
+        if key.trim().len() < Self::MIN_KEY_BYTES {
+            return Err(LinkKeyError::Short {
+                path: kept.to_owned(),
+            });
+        }
+        Ok(SecretString::from(key.trim()))
+    }
+}

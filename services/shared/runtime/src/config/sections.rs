@@ -1,0 +1,287 @@
+//! The sections, their keys and their defaults.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::redact;
+
+/// Where the data are.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `mysql://user:password@host/name` or `sqlite://file?mode=rwc`.
+    #[serde(serialize_with = "redact::url")]
+    pub url: SecretString,
+    /// A file that holds the URL, instead of `url`.
+    pub url_file: Option<PathBuf>,
+    /// Connections that one process may hold.
+    pub max_connections: u32,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: SecretString::from("sqlite://./var/countersign.db?mode=rwc"),
+            url_file: None,
+            max_connections: 32,
+        }
+    }
+}
+
+/// The order service.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Order {
+    /// Where gRPC is served.
+    pub listen: SocketAddr,
+    /// Commits that may be under way at the same time.
+    pub committers: usize,
+    /// Orders that go together into one commit at most.
+    pub batch_orders_max: usize,
+    /// Milliseconds after which a call is given up.
+    pub request_timeout_ms: u64,
+    /// Calls under way at the same time; more are refused as unavailable.
+    pub max_concurrent_requests: usize,
+    /// The country, in two letters of ISO 3166, of telephone numbers that are written without one.
+    pub default_region: String,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self {
+            listen: local(50051),
+            committers: 2,
+            batch_orders_max: 128,
+            request_timeout_ms: 10_000,
+            max_concurrent_requests: 1_024,
+            default_region: "CN".to_owned(),
+        }
+    }
+}
+
+impl Order {
+    /// [`Self::request_timeout_ms`] as a duration.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+}
+
+/// The notification worker.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notification {
+    /// Where the customers' pages and the gateways' callbacks are served.
+    pub listen: SocketAddr,
+    /// Where gRPC is served.
+    pub grpc_listen: SocketAddr,
+    /// How customers and gateways reach [`Self::listen`]: the beginning of every link that is sent.
+    pub public_url: String,
+    /// Where the order service answers.
+    pub order_service_url: String,
+    /// Milliseconds between two looks at the outbox when nothing wakes the worker up.
+    pub poll_interval_ms: u64,
+    /// Seconds a claimed message belongs to its worker; after that another one may take it.
+    pub lease_seconds: u64,
+    /// Messages being sent at the same time.
+    pub workers: usize,
+}
+
+impl Default for Notification {
+    fn default() -> Self {
+        Self {
+            listen: local(8080),
+            grpc_listen: local(50052),
+            public_url: "http://127.0.0.1:8080".to_owned(),
+            order_service_url: "http://127.0.0.1:50051".to_owned(),
+            poll_interval_ms: 200,
+            lease_seconds: 30,
+            workers: 32,
+        }
+    }
+}
+
+impl Notification {
+    /// [`Self::poll_interval_ms`] as a duration.
+    pub fn poll_interval(&self) -> Duration {
+        Duration::from_millis(self.poll_interval_ms)
+    }
+
+    /// [`Self::lease_seconds`] as a duration.
+    pub fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_seconds)
+    }
+}
+
+/// Where letters go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmailTransport {
+    /// Into the local mailbox page; nothing leaves the machine.
+    #[default]
+    Mailbox,
+    /// To the mail server of [`Email::url`].
+    Smtp,
+}
+
+/// How letters leave.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Email {
+    /// `mailbox`, or `smtp` as soon as a layer gives a URL.
+    pub transport: EmailTransport,
+    /// `smtp://user:password@host:port?tls=required`. `SMTP_URL` is honoured.
+    #[serde(serialize_with = "redact::optional_url")]
+    pub url: Option<SecretString>,
+    /// A file that holds the URL, instead of `url`.
+    pub url_file: Option<PathBuf>,
+    /// The sender: `Name <address>`.
+    pub from: String,
+    /// Where answers go when not to the sender.
+    pub reply_to: Option<String>,
+}
+
+impl Default for Email {
+    fn default() -> Self {
+        Self {
+            transport: EmailTransport::default(),
+            url: None,
+            url_file: None,
+            from: "Countersign <orders@localhost>".to_owned(),
+            reply_to: None,
+        }
+    }
+}
+
+/// Where text messages and calls go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GatewayTransport {
+    /// Into the local mailbox page; nothing leaves the machine.
+    #[default]
+    Mailbox,
+    /// To the gateway at [`Gateway::base_url`].
+    Gateway,
+}
+
+/// A gateway for text messages or for calls.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gateway {
+    /// `mailbox`, or `gateway` as soon as a layer gives a base URL.
+    pub transport: GatewayTransport,
+    /// Where the gateway answers.
+    pub base_url: Option<String>,
+    /// `whsec_` and the shared key in base64, as the Standard Webhooks specification writes it.
+    #[serde(serialize_with = "redact::optional_secret")]
+    pub secret: Option<SecretString>,
+    /// A file that holds the secret, instead of `secret`.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// What links and codes are derived from. See [`Links::key_or_create`] for the key of a development machine.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Links {
+    /// At least 32 bytes, the same for every process. Changing it voids the links that customers hold.
+    #[serde(serialize_with = "redact::optional_secret")]
+    pub key: Option<SecretString>,
+    /// A file that holds the key, instead of `key`.
+    pub key_file: Option<PathBuf>,
+}
+
+/// Where the company keeps its own wording.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Templates {
+    /// Templates in here replace the ones that ship with the program.
+    pub folder: Option<PathBuf>,
+}
+
+/// Who the customer deals with, as it stands in messages and on papers.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Company {
+    /// The company's name.
+    pub name: String,
+    /// The number that customers ring.
+    pub phone: Option<String>,
+    /// The address that customers write to.
+    pub email: Option<String>,
+    /// Where returned goods go.
+    pub return_address: Option<String>,
+}
+
+impl Default for Company {
+    fn default() -> Self {
+        Self {
+            name: "Countersign".to_owned(),
+            phone: None,
+            email: None,
+            return_address: None,
+        }
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is seen from outside.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// The collector's gRPC address, such as `http://127.0.0.1:4317`. Without one nothing is exported.
+    pub otlp_endpoint: Option<String>,
+    /// How log lines are written to standard error.
+    pub log_format: LogFormat,
+    /// Which ones, in the words of `tracing_subscriber::EnvFilter`.
+    pub log_filter: String,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            log_format: LogFormat::default(),
+            log_filter: "info".to_owned(),
+        }
+    }
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// Seconds that work under way gets after the first signal. Keep a supervisor's own limit above it.
+    pub grace_seconds: u64,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { grace_seconds: 30 }
+    }
+}
+
+impl Shutdown {
+    /// [`Self::grace_seconds`] as a duration.
+    pub fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace_seconds)
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}

@@ -1,0 +1,260 @@
+//! What a well-formed configuration must also hold to.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::Uri;
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing_subscriber::EnvFilter;
+
+use super::{Config, ConfigError, EmailTransport, Gateway, GatewayTransport, Links};
+
+/// Collects one line for each bad field.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn unless(&mut self, holds: bool, key: &str, message: &str) {
+        if !holds {
+            self.0.push(format!("{key}: {message}"));
+        }
+    }
+}
+
+impl Config {
+    /// Checks values against each other and against what the program can do, and names every bad field at once.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Problems::default();
+        self.check_database_and_links(&mut problems);
+        self.check_order(&mut problems);
+        self.check_notification(&mut problems);
+        self.check_email(&mut problems);
+        check_gateway(&self.sms, "sms", &mut problems);
+        check_gateway(&self.phone, "phone", &mut problems);
+        self.check_rest(&mut problems);
+        if problems.0.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Invalid {
+                problems: problems.0,
+            })
+        }
+    }
+
+    /// Whether the data are in a file of this machine instead of a database server.
+    pub fn is_embedded(&self) -> bool {
+        self.database.url.expose_secret().starts_with("sqlite:")
+    }
+
+    fn check_database_and_links(&self, problems: &mut Problems) {
+        let url = self.database.url.expose_secret();
+        let known = self.is_embedded()
+            || ["mysql://", "mariadb://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme));
+        problems.unless(
+            known,
+            "database.url",
+            "must begin with mysql:// or sqlite://",
+        );
+        problems.unless(
+            self.database.max_connections > 0,
+            "database.max_connections",
+            "must be at least 1",
+        );
+        if let Some(key) = &self.links.key {
+            problems.unless(
+                key.expose_secret().len() >= Links::MIN_KEY_BYTES,
+                "links.key",
+                "must have at least 32 bytes",
+            );
+        } else {
+            problems.unless(
+                self.is_embedded(),
+                "links.key",
+                "is needed next to a database server: every process must derive the same links",
+            );
+        }
+    }
+
+    fn check_order(&self, problems: &mut Problems) {
+        let order = &self.order;
+        problems.unless(
+            order.committers > 0,
+            "order.committers",
+            "must be at least 1",
+        );
+        problems.unless(
+            (1..=10_000).contains(&order.batch_orders_max),
+            "order.batch_orders_max",
+            "must be from 1 to 10000",
+        );
+        problems.unless(
+            order.request_timeout_ms > 0,
+            "order.request_timeout_ms",
+            "must be at least 1",
+        );
+        problems.unless(
+            order.max_concurrent_requests > 0,
+            "order.max_concurrent_requests",
+            "must be at least 1",
+        );
+        let region = order.default_region.as_bytes();
+        problems.unless(
+            region.len() == 2 && region.iter().all(u8::is_ascii_uppercase),
+            "order.default_region",
+            "must be a country in two capital letters, such as CN",
+        );
+    }
+
+    fn check_notification(&self, problems: &mut Problems) {
+        let notification = &self.notification;
+        check_http(
+            &notification.public_url,
+            "notification.public_url",
+            problems,
+        );
+        check_http(
+            &notification.order_service_url,
+            "notification.order_service_url",
+            problems,
+        );
+        problems.unless(
+            notification.poll_interval_ms > 0,
+            "notification.poll_interval_ms",
+            "must be at least 1",
+        );
+        problems.unless(
+            (5..=3_600).contains(&notification.lease_seconds),
+            "notification.lease_seconds",
+            "must be from 5 to 3600",
+        );
+        problems.unless(
+            notification.workers > 0,
+            "notification.workers",
+            "must be at least 1",
+        );
+        let ports = [
+            self.order.listen,
+            notification.listen,
+            notification.grpc_listen,
+        ];
+        for (at, port) in ports.iter().enumerate() {
+            let taken = port.port() != 0 && ports.iter().take(at).any(|other| other == port);
+            let key = [
+                "order.listen",
+                "notification.listen",
+                "notification.grpc_listen",
+            ][at];
+            problems.unless(!taken, key, "another service listens there");
+        }
+    }
+
+    fn check_email(&self, problems: &mut Problems) {
+        let email = &self.email;
+        if email.transport == EmailTransport::Smtp {
+            let url = email.url.as_ref().map(SecretString::expose_secret);
+            let known = url.is_some_and(|url| {
+                ["smtp://", "smtps://"]
+                    .iter()
+                    .any(|scheme| url.starts_with(scheme))
+                    && url.parse::<Uri>().is_ok()
+            });
+            problems.unless(
+                known,
+                "email.url",
+                "must be smtp:// or smtps:// when the transport is smtp",
+            );
+        }
+        problems.unless(is_mailbox(&email.from), "email.from", "must be an address");
+        problems.unless(
+            email.reply_to.as_deref().is_none_or(is_mailbox),
+            "email.reply_to",
+            "must be an address",
+        );
+    }
+
+    fn check_rest(&self, problems: &mut Problems) {
+        problems.unless(
+            !self.company.name.trim().is_empty(),
+            "company.name",
+            "must not be empty",
+        );
+        problems.unless(
+            self.company.email.as_deref().is_none_or(is_mailbox),
+            "company.email",
+            "must be an address",
+        );
+        if let Some(folder) = &self.templates.folder {
+            problems.unless(folder.is_dir(), "templates.folder", "is not a folder");
+        }
+        if let Some(endpoint) = &self.telemetry.otlp_endpoint {
+            check_http(endpoint, "telemetry.otlp_endpoint", problems);
+        }
+        problems.unless(
+            EnvFilter::try_new(&self.telemetry.log_filter).is_ok(),
+            "telemetry.log_filter",
+            "is not a filter such as info,countersign=debug",
+        );
+        problems.unless(
+            (1..=3_600).contains(&self.shutdown.grace_seconds),
+            "shutdown.grace_seconds",
+            "must be from 1 to 3600",
+        );
+    }
+}
+
+fn check_gateway(gateway: &Gateway, section: &str, problems: &mut Problems) {
+    if let Some(secret) = &gateway.secret {
+        // The Standard Webhooks specification: 24 to 64 random bytes, in base64 behind the prefix.
+        let bytes = secret
+            .expose_secret()
+            .strip_prefix("whsec_")
+            .and_then(|key| STANDARD.decode(key).ok());
+        problems.unless(
+            bytes.is_some_and(|bytes| (24..=64).contains(&bytes.len())),
+            &format!("{section}.secret"),
+            "must be whsec_ and 24 to 64 bytes in base64",
+        );
+    }
+    if let Some(url) = &gateway.base_url {
+        check_http(url, &format!("{section}.base_url"), problems);
+    }
+    if gateway.transport == GatewayTransport::Gateway {
+        let message = "is needed when the transport is gateway";
+        problems.unless(
+            gateway.base_url.is_some(),
+            &format!("{section}.base_url"),
+            message,
+        );
+        problems.unless(
+            gateway.secret.is_some(),
+            &format!("{section}.secret"),
+            message,
+        );
+    }
+}
+
+/// These are shown and logged as they are, so they must not hold a password.
+fn check_http(url: &str, key: &str, problems: &mut Problems) {
+    let parsed = url.parse::<Uri>().ok();
+    let host = parsed
+        .as_ref()
+        .and_then(Uri::host)
+        .is_some_and(|host| !host.is_empty());
+    let scheme = parsed
+        .as_ref()
+        .and_then(Uri::scheme_str)
+        .is_some_and(|it| it == "http" || it == "https");
+    problems.unless(
+        host && scheme,
+        key,
+        "must be an http:// or https:// address",
+    );
+    problems.unless(!url.contains('@'), key, "must not hold a user or password");
+}
+
+/// A rough look; the mail library reads it properly where it is used.
+fn is_mailbox(text: &str) -> bool {
+    text.trim().rsplit_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty() && !domain.trim_end_matches('>').is_empty()
+    }) && !text.contains(['\r', '\n'])
+}
