@@ -1,1 +1,4 @@
-//! countersign-notification
+//! countersign-notification: turns outbox rows into messages that reach the customer, and takes in what comes back.
+
+pub mod channel;
+pub mod template;
