@@ -4,7 +4,13 @@
 pub mod google {
     /// `google.type`: money and postal addresses as <https://google.aip.dev/213> has them.
     pub mod r#type {
-        #![allow(clippy::all, clippy::pedantic, clippy::allow_attributes, unreachable_pub, reason = "generated")]
+        #![allow(
+            clippy::all,
+            clippy::pedantic,
+            clippy::allow_attributes,
+            unreachable_pub,
+            reason = "generated"
+        )]
         tonic::include_proto!("google.r#type");
     }
 }
@@ -13,7 +19,13 @@ pub mod google {
 pub mod countersign {
     /// Version 1 of the API.
     pub mod v1 {
-        #![allow(clippy::all, clippy::pedantic, clippy::allow_attributes, unreachable_pub, reason = "generated")]
+        #![allow(
+            clippy::all,
+            clippy::pedantic,
+            clippy::allow_attributes,
+            unreachable_pub,
+            reason = "generated"
+        )]
         tonic::include_proto!("countersign.v1");
     }
 }
@@ -22,5 +34,4 @@ pub use countersign::v1;
 pub use google::r#type as common;
 
 /// The compiled descriptors, for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));

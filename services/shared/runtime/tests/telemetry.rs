@@ -1,5 +1,7 @@
 //! Telemetry against a collector on a real socket. One test: telemetry starts once in a process.
 
+#![cfg(test)]
+
 use std::sync::{Arc, Mutex};
 
 use countersign_runtime::{
@@ -54,7 +56,7 @@ impl TraceService for Collector {
                 self.spans.lock().unwrap().push(span.name);
             }
         }
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
@@ -73,7 +75,7 @@ impl MetricsService for Collector {
             .flat_map(|scope| scope.metrics)
             .map(|metric| metric.name);
         self.metrics.lock().unwrap().extend(names);
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
 
@@ -93,7 +95,7 @@ impl LogsService for Collector {
             .lock()
             .unwrap()
             .extend(records.map(|record| format!("{:?}", record.body)));
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(ExportLogsServiceResponse::default()))
     }
 }
 
