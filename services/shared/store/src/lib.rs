@@ -1,1 +1,42 @@
-//! countersign-store
+//! The database, seen as types of the domain: the only crate that knows SeaORM.
+//!
+//! A repository here loads what a decision needs and writes what it came to, each in one transaction of its own. Every
+//! write is conditional; whoever comes second reads again and decides again. Works on MySQL, MariaDB and SQLite.
+#![warn(missing_docs)]
+
+mod bulk;
+mod catalog;
+mod changes;
+mod confirmations;
+mod connection;
+mod customers;
+mod documents;
+mod entity;
+mod error;
+mod events;
+mod intake;
+mod links;
+mod numbers;
+mod order_list;
+mod order_rows;
+mod orders;
+mod policies;
+mod requests;
+mod rows;
+mod stock;
+mod timers;
+mod tracking;
+mod transaction;
+
+pub use catalog::{Page, Put};
+pub use changes::{SaveExtras, Saved};
+pub use connection::{DatabaseKind, Settings, Store};
+pub use error::StoreError;
+pub use events::{Position, PositionedEvent};
+pub use intake::{IntakeFailure, IntakeRow};
+pub use links::FIRST_GENERATION;
+pub use order_list::{Comparison, ListKey, ListOrder, ListQuery, Operand, OrderField, OrderFilter};
+pub use orders::LikeOrder;
+pub use policies::{ReferenceKind, ReferenceVersions};
+pub use requests::{RETENTION, RequestRecord, StoredRequest};
+pub use tracking::Contact as RecordedContact;

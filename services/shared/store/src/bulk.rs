@@ -1,0 +1,85 @@
+//! Multi-row statements. Rows are cut into chunks of 32, 16, 8, 4, 2 and 1, so that six prepared statements a table
+//! serve every batch, and no statement grows over the 16 KiB from which on TLS becomes slow (measured in the trials).
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
+
+use crate::{
+    connection::DatabaseKind,
+    error::{During, StoreError},
+};
+
+/// Rows of the greatest chunk.
+const CHUNK_ROWS: usize = 32;
+
+/// Columns of one table to be filled many rows at a time.
+pub(crate) struct Bulk {
+    pub(crate) operation: &'static str,
+    pub(crate) table: &'static str,
+    pub(crate) columns: &'static [&'static str],
+}
+
+impl Bulk {
+    /// Inserts rows whose values stand one row after the other.
+    pub(crate) async fn insert(
+        &self,
+        transaction: &DatabaseTransaction,
+        backend: DbBackend,
+        mut values: Vec<Value>,
+    ) -> Result<(), StoreError> {
+        let width = self.columns.len();
+        while !values.is_empty() {
+            let rows = values.len() / width;
+            let chunk = CHUNK_ROWS.min(1 << rows.ilog2());
+            let rest = values.split_off(chunk * width);
+            transaction
+                .execute_raw(Statement::from_sql_and_values(backend, self.sql(chunk), values))
+                .await
+                .during(self.operation)?;
+            values = rest;
+        }
+        Ok(())
+    }
+
+    fn sql(&self, rows: usize) -> String {
+        let one = format!("({})", vec!["?"; self.columns.len()].join(","));
+        format!(
+            "INSERT INTO {} ({}) VALUES {}",
+            self.table,
+            self.columns.join(","),
+            vec![one.as_str(); rows].join(",")
+        )
+    }
+}
+
+/// A derived table `n` of one JSON parameter: an array of arrays whose items become columns. One prepared statement
+/// serves any number of rows. Text columns are named with the collation of the keys they meet, else every row would be a
+/// full scan.
+pub(crate) fn json_rows(kind: DatabaseKind, columns: &[(&str, JsonType)]) -> String {
+    let parts: Vec<String> = columns
+        .iter()
+        .enumerate()
+        .map(|(index, (name, ty))| match kind {
+            DatabaseKind::Sqlite => format!("json_extract(value, '$[{index}]') AS {name}"),
+            DatabaseKind::MySql | DatabaseKind::MariaDb => {
+                let ty = match ty {
+                    JsonType::Key => "VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+                    JsonType::Long => "BIGINT",
+                };
+                format!("{name} {ty} PATH '$[{index}]'")
+            }
+        })
+        .collect();
+    match kind {
+        DatabaseKind::Sqlite => format!("(SELECT {} FROM json_each(?)) AS n", parts.join(", ")),
+        DatabaseKind::MySql | DatabaseKind::MariaDb => {
+            format!("JSON_TABLE(?, '$[*]' COLUMNS ({})) AS n", parts.join(", "))
+        }
+    }
+}
+
+/// Type of a column of [`json_rows`].
+#[derive(Clone, Copy)]
+pub(crate) enum JsonType {
+    Key,
+    Long,
+}

@@ -1,0 +1,120 @@
+//! Rounds of confirmation.
+
+use countersign_domain::{
+    confirmation::{ConfirmationState, Round},
+    ids::OrderId,
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, Value,
+};
+
+use crate::{
+    Store,
+    bulk::Bulk,
+    entity::confirmations,
+    error::{During, StoreError},
+    rows::{At, int, json_text},
+};
+
+pub(crate) const CONFIRMATIONS: Bulk = Bulk {
+    operation: "insert confirmations",
+    table: "confirmations",
+    columns: &[
+        "order_id",
+        "round",
+        "revision",
+        "mode",
+        "state",
+        "expire_time",
+        "create_time",
+        "code_hash",
+        "details",
+    ],
+};
+
+/// Appends a row of [`CONFIRMATIONS`].
+pub(crate) fn push_round(values: &mut Vec<Value>, round: &Round) -> Result<(), StoreError> {
+    const DOING: &str = "insert confirmations";
+    values.extend([
+        round.order_id.as_uuid().into(),
+        int(DOING, round.round)?.into(),
+        int(DOING, round.revision)?.into(),
+        round.mode.as_str().into(),
+        round.state.as_str().into(),
+        round.expire_time.into(),
+        round.create_time.into(),
+        round.code_hash.to_vec().into(),
+        json_text(DOING, &round.details)?.into(),
+    ]);
+    Ok(())
+}
+
+/// Writes a round that was there before.
+pub(crate) async fn update_round(transaction: &DatabaseTransaction, round: &Round) -> Result<(), StoreError> {
+    const DOING: &str = "update a confirmation";
+    confirmations::Entity::update_many()
+        .set(confirmations::ActiveModel {
+            state: Set(round.state.as_str().to_owned()),
+            details: Set(json_text(DOING, &round.details)?),
+            ..Default::default()
+        })
+        .filter(confirmations::Column::OrderId.eq(round.order_id.as_uuid()))
+        .filter(confirmations::Column::Round.eq(int(DOING, round.round)?))
+        .exec(transaction)
+        .await
+        .during(DOING)?;
+    Ok(())
+}
+
+impl Store {
+    /// All rounds of an order, first to last.
+    pub async fn list_rounds(&self, order: OrderId) -> Result<Vec<Round>, StoreError> {
+        let rows = confirmations::Entity::find()
+            .filter(confirmations::Column::OrderId.eq(order.as_uuid()))
+            .order_by_asc(confirmations::Column::Round)
+            .all(&self.db)
+            .await
+            .during("list confirmations")?;
+        rows.iter().map(round).collect()
+    }
+
+    /// One round.
+    pub async fn find_round(&self, order: OrderId, number: u32) -> Result<Option<Round>, StoreError> {
+        const DOING: &str = "find a confirmation";
+        let row = confirmations::Entity::find_by_id((order.as_uuid(), int(DOING, number)?))
+            .one(&self.db)
+            .await
+            .during(DOING)?;
+        row.as_ref().map(round).transpose()
+    }
+
+    /// The round that waits for the customer, if any.
+    pub async fn find_open_round(&self, order: OrderId) -> Result<Option<Round>, StoreError> {
+        let row = confirmations::Entity::find()
+            .filter(confirmations::Column::OrderId.eq(order.as_uuid()))
+            .filter(confirmations::Column::State.eq(ConfirmationState::Open.as_str()))
+            .order_by_desc(confirmations::Column::Round)
+            .one(&self.db)
+            .await
+            .during("find the open confirmation")?;
+        row.as_ref().map(round).transpose()
+    }
+}
+
+fn round(row: &confirmations::Model) -> Result<Round, StoreError> {
+    let at = At {
+        table: "confirmations",
+        row: &row.order_id,
+    };
+    Ok(Round {
+        order_id: OrderId::from_uuid(row.order_id),
+        round: at.unsigned("round", row.round)?,
+        revision: at.unsigned("revision", row.revision)?,
+        mode: at.word("mode", &row.mode)?,
+        state: at.word("state", &row.state)?,
+        expire_time: row.expire_time,
+        create_time: row.create_time,
+        code_hash: at.hash("code_hash", &row.code_hash)?,
+        details: at.json("details", &row.details)?,
+    })
+}

@@ -1,0 +1,199 @@
+//! Connecting, and the settings that make the three databases behave alike.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use sqlx::{
+    Executor as _,
+    sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+
+use crate::error::{During, StoreError};
+
+/// Which database is behind the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseKind {
+    /// MySQL 8.4 or later.
+    MySql,
+    /// MariaDB 10.11 or later; it shares the driver and most of the language.
+    MariaDb,
+    /// SQLite, embedded.
+    Sqlite,
+}
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `mysql://user:password@host:port/database` or `sqlite://path`.
+    pub url: String,
+    /// Upper bound of the pool.
+    pub connections_max: u32,
+    /// How long a call may wait for a connection.
+    pub acquire_timeout: Duration,
+}
+
+impl Settings {
+    /// With 20 connections and 5 seconds.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            connections_max: 20,
+            acquire_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The database. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) db: DatabaseConnection,
+    pub(crate) kind: DatabaseKind,
+    /// Added to the database's time: tests move the clock without waiting.
+    offset_us: Arc<AtomicI64>,
+}
+
+/// What every connection to a server begins with.
+const SESSION: &str =
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, SESSION innodb_lock_wait_timeout = 5";
+
+/// Prepared statements that a connection keeps; bulk inserts alone need some sixty.
+const STATEMENTS_MAX: usize = 512;
+
+impl Store {
+    /// Connects, and refuses a database that would cut what it cannot hold.
+    #[expect(clippy::disallowed_methods, reason = "the one place that connects")]
+    pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
+        let url = settings.url.as_str();
+        let sqlite = url.starts_with("sqlite:");
+        if !sqlite && !url.starts_with("mysql:") && !url.starts_with("mariadb:") {
+            return Err(StoreError::Settings(
+                "the database URL must begin with mysql:// or sqlite://".into(),
+            ));
+        }
+        let mut options = ConnectOptions::new(url.replacen("mariadb:", "mysql:", 1));
+        options
+            .max_connections(settings.connections_max)
+            .acquire_timeout(settings.acquire_timeout)
+            .connect_timeout(settings.acquire_timeout)
+            .sqlx_logging(false)
+            .test_before_acquire(false)
+            .map_sqlx_mysql_opts(|mysql| {
+                mysql
+                    .statement_cache_capacity(STATEMENTS_MAX)
+                    .charset("utf8mb4")
+            })
+            .map_sqlx_mysql_pool_opts(|pool| {
+                pool.after_connect(|connection, _| {
+                    Box::pin(async move {
+                        // Chosen once for each connection, not once for each transaction. REPEATABLE READ would add gap locks.
+                        connection.execute(SESSION).await.map(|_| ())
+                    })
+                })
+            })
+            .map_sqlx_sqlite_opts(|sqlite| {
+                sqlite
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Normal)
+                    .foreign_keys(true)
+                    .busy_timeout(Duration::from_secs(5))
+                    .statement_cache_capacity(STATEMENTS_MAX)
+            });
+        let db = Database::connect(options).await.during("connect")?;
+        let kind = if sqlite { DatabaseKind::Sqlite } else { check_server(&db).await? };
+        Ok(Self {
+            db,
+            kind,
+            offset_us: Arc::default(),
+        })
+    }
+
+    /// Which database this is.
+    pub const fn kind(&self) -> DatabaseKind {
+        self.kind
+    }
+
+    /// The connection, for migrations and tests. Everything else goes through the repositories.
+    pub const fn connection(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    /// Time of the database, microseconds: the one clock that all replicas share.
+    pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
+        let text = match self.kind {
+            DatabaseKind::Sqlite => "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now') AS now",
+            DatabaseKind::MySql | DatabaseKind::MariaDb => {
+                "SELECT CAST(UTC_TIMESTAMP(6) AS CHAR) AS now"
+            }
+        };
+        let row = self
+            .db
+            .query_one_raw(Statement::from_string(self.backend(), text))
+            .await
+            .during("read the time")?
+            .ok_or_else(|| inconsistent("no row"))?;
+        let text: String = row.try_get("", "now").during("read the time")?;
+        let naive = NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f")
+            .map_err(|error| inconsistent(&error.to_string()))?;
+        let offset = chrono::Duration::microseconds(self.offset_us.load(Ordering::Relaxed));
+        Ok((naive.and_utc() + offset).trunc_subsecs(6))
+    }
+
+    /// Moves this store's clock, for tests that must not wait.
+    pub fn shift_clock(&self, by: chrono::Duration) {
+        self.offset_us
+            .fetch_add(by.num_microseconds().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.db.ping().await.during("ping")
+    }
+
+    pub(crate) const fn backend(&self) -> DbBackend {
+        match self.kind {
+            DatabaseKind::Sqlite => DbBackend::Sqlite,
+            DatabaseKind::MySql | DatabaseKind::MariaDb => DbBackend::MySql,
+        }
+    }
+}
+
+fn inconsistent(problem: &str) -> StoreError {
+    StoreError::Inconsistent {
+        table: "(server)",
+        column: "now",
+        row: String::new(),
+        problem: problem.to_owned(),
+    }
+}
+
+/// Finds out which server this is, and that it refuses what does not fit instead of cutting it.
+async fn check_server(db: &DatabaseConnection) -> Result<DatabaseKind, StoreError> {
+    let row = db
+        .query_one_raw(Statement::from_string(
+            DbBackend::MySql,
+            "SELECT VERSION() AS version, @@SESSION.sql_mode AS sql_mode",
+        ))
+        .await
+        .during("ask for the server's version")?
+        .ok_or_else(|| inconsistent("no row"))?;
+    let version: String = row.try_get("", "version").during("read the server's version")?;
+    let mode: String = row.try_get("", "sql_mode").during("read the server's mode")?;
+    if !mode.contains("STRICT_TRANS_TABLES") && !mode.contains("STRICT_ALL_TABLES") {
+        return Err(StoreError::Settings(format!(
+            "the server's sql_mode must contain STRICT_TRANS_TABLES, or it would cut text silently; it is {mode:?}"
+        )));
+    }
+    Ok(if version.contains("MariaDB") {
+        DatabaseKind::MariaDb
+    } else {
+        DatabaseKind::MySql
+    })
+}

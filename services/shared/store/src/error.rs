@@ -1,0 +1,111 @@
+//! What can go wrong with the database, and what may be tried again.
+
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A statement failed.
+    #[error("{operation} failed in the database")]
+    Database {
+        /// What was being done.
+        operation: &'static str,
+        /// The driver's error.
+        #[source]
+        source: DbErr,
+    },
+    /// A row does not fit the domain: it was written by something else, or by a newer version.
+    #[error("table {table}, column {column}, row {row}: {problem}")]
+    Inconsistent {
+        /// Where.
+        table: &'static str,
+        /// Where.
+        column: &'static str,
+        /// Key of the row.
+        row: String,
+        /// What does not fit.
+        problem: String,
+    },
+    /// The settings do not fit.
+    #[error("database settings: {0}")]
+    Settings(String),
+    /// Something the store was given cannot be stored.
+    #[error("{operation}: {problem}")]
+    Unstorable {
+        /// What was being done.
+        operation: &'static str,
+        /// Why not.
+        problem: String,
+    },
+}
+
+/// Adds what was being done to a driver's error.
+pub(crate) trait During<T> {
+    /// Names the operation.
+    fn during(self, operation: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> During<T> for Result<T, DbErr> {
+    fn during(self, operation: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Database { operation, source })
+    }
+}
+
+impl StoreError {
+    /// The transaction was the victim of a conflict and may be run again as a whole: deadlock (1213), lock wait timeout
+    /// (1205), a busy SQLite, and the certification failure that Group Replication reports at COMMIT (3101).
+    pub fn is_retryable(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        match code(source).as_deref() {
+            Some("40001" | "1213" | "1205" | "HY000/1205" | "3101" | "5" | "6" | "517" | "261") => true,
+            _ => {
+                // The driver gives the SQLSTATE, which 1205 and 3101 share with everything else.
+                let text = source.to_string();
+                text.contains("1205 (") || text.contains("3101 (") || text.contains("database is locked")
+            }
+        }
+    }
+
+    /// A row with the same key is there already.
+    pub fn is_unique_violation(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        matches!(source.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+    }
+
+    /// The connection broke, so that nobody knows whether the last statement was carried out.
+    pub fn is_connection_lost(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        match source {
+            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+            DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+                matches!(
+                    **error,
+                    sqlx::Error::Io(_)
+                        | sqlx::Error::PoolTimedOut
+                        | sqlx::Error::PoolClosed
+                        | sqlx::Error::WorkerCrashed
+                        | sqlx::Error::Protocol(_)
+                )
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The database's own code of an error.
+fn code(error: &DbErr) -> Option<String> {
+    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) | DbErr::Conn(RuntimeErr::SqlxError(inner))) = error
+    else {
+        return None;
+    };
+    inner
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .map(std::borrow::Cow::into_owned)
+}

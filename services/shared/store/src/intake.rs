@@ -1,0 +1,195 @@
+//! Taking a batch of judged orders in: one transaction, multi-row statements, one stock update.
+
+use chrono::{DateTime, Utc};
+use countersign_domain::{decide::Change, ids::CommitId, stock_book::net};
+use futures::future::BoxFuture;
+use sea_orm::{DatabaseTransaction, Value};
+use uuid::Uuid;
+
+use crate::{
+    Store,
+    bulk::Bulk,
+    confirmations::{CONFIRMATIONS, push_round},
+    customers::change_credit,
+    error::{During, StoreError},
+    links::{LINKS, push_link},
+    order_rows::{EVENTS, LINES, ORDERS, push_event, push_line, push_order},
+    requests::{REQUESTS, RequestRecord, push_request},
+    rows::{int, json_text},
+    stock::change_stock,
+    timers::{TIMERS, push_timer},
+};
+
+pub(crate) const COMMITS: Bulk = Bulk {
+    operation: "insert commits",
+    table: "commits",
+    columns: &["id", "create_time"],
+};
+
+pub(crate) const OUTBOX: Bulk = Bulk {
+    operation: "insert outbox",
+    table: "outbox",
+    columns: &["id", "order_id", "seq", "kind", "revision", "details", "create_time"],
+};
+
+/// A judged order, ready to be stored.
+#[derive(Clone, Debug)]
+pub struct IntakeRow {
+    /// What was decided.
+    pub change: Change,
+    /// The call that it answers.
+    pub request: RequestRecord,
+    /// Hash of the customer's link.
+    pub link_hash: [u8; 32],
+    /// As many as the change has messages.
+    pub outbox_ids: Vec<Uuid>,
+}
+
+/// Why a batch was not stored. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeFailure {
+    /// A request id or a client reference is there already.
+    #[error("a request id or client reference is there already")]
+    Duplicate,
+    /// Somebody else took goods that the batch counted on.
+    #[error("somebody else took goods that the batch counted on")]
+    StockTaken,
+    /// Something else.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Appends a row of [`OUTBOX`] for each message.
+pub(crate) fn push_messages(values: &mut Vec<Value>, change: &Change, ids: &[Uuid]) -> Result<(), StoreError> {
+    const DOING: &str = "insert outbox";
+    for (message, id) in change.messages.iter().zip(ids) {
+        values.extend([
+            (*id).into(),
+            message.order_id.as_uuid().into(),
+            int(DOING, message.seq)?.into(),
+            message.kind.as_str().into(),
+            int(DOING, message.revision)?.into(),
+            json_text(DOING, &message.details)?.into(),
+            change.event.create_time.into(),
+        ]);
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Stores a batch whole or not at all. A victim of a deadlock is not run again here: the caller may have to decide
+    /// anew on other facts.
+    pub async fn insert_orders(
+        &self,
+        commit: CommitId,
+        rows: &[IntakeRow],
+        now: DateTime<Utc>,
+    ) -> Result<(), IntakeFailure> {
+        let transaction = self.begin_write().await?;
+        let written = self.write_batch(&transaction, commit, rows, now).await;
+        match written {
+            Ok(true) => {
+                transaction.commit().await.during("commit a batch of orders")?;
+                Ok(())
+            }
+            Ok(false) => {
+                transaction.rollback().await.during("roll a batch back")?;
+                Err(IntakeFailure::StockTaken)
+            }
+            Err(error) => {
+                if let Err(rollback) = transaction.rollback().await {
+                    tracing::warn!(error = %rollback, "rollback failed; the connection is given up");
+                }
+                if error.is_unique_violation() {
+                    Err(IntakeFailure::Duplicate)
+                } else {
+                    Err(error.into())
+                }
+            }
+        }
+    }
+
+    fn write_batch<'a>(
+        &'a self,
+        transaction: &'a DatabaseTransaction,
+        commit: CommitId,
+        rows: &'a [IntakeRow],
+        now: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let backend = self.backend();
+            let mut batch = Batch::default();
+            for (ordinal, row) in (0_i32..).zip(rows) {
+                batch.push(commit, ordinal, row, now)?;
+            }
+            // The requests come first: a rival with the same id waits on its row, not in the middle of the work.
+            REQUESTS.insert(transaction, backend, batch.requests).await?;
+            ORDERS.insert(transaction, backend, batch.orders).await?;
+            LINES.insert(transaction, backend, batch.lines).await?;
+            COMMITS
+                .insert(transaction, backend, vec![commit.as_uuid().into(), now.into()])
+                .await?;
+            EVENTS.insert(transaction, backend, batch.events).await?;
+            OUTBOX.insert(transaction, backend, batch.outbox).await?;
+            CONFIRMATIONS.insert(transaction, backend, batch.rounds).await?;
+            TIMERS.insert(transaction, backend, batch.timers).await?;
+            LINKS.insert(transaction, backend, batch.links).await?;
+            for (customer, minor) in credits(rows) {
+                change_credit(transaction, backend, customer, minor).await?;
+            }
+            // The stock comes last: its rows are what batches wait for each other on.
+            let deltas = net(rows.iter().flat_map(|row| row.change.stock.iter().cloned()));
+            change_stock(transaction, self.kind, backend, &deltas).await
+        })
+    }
+}
+
+/// What each customer owes more by the batch, in the order of their codes.
+fn credits(rows: &[IntakeRow]) -> std::collections::BTreeMap<&str, i64> {
+    let mut credits = std::collections::BTreeMap::new();
+    for row in rows {
+        if row.change.credit_minor != 0 {
+            *credits.entry(row.change.order.customer.as_str()).or_insert(0) += row.change.credit_minor;
+        }
+    }
+    credits
+}
+
+#[derive(Default)]
+struct Batch {
+    requests: Vec<Value>,
+    orders: Vec<Value>,
+    lines: Vec<Value>,
+    events: Vec<Value>,
+    outbox: Vec<Value>,
+    rounds: Vec<Value>,
+    timers: Vec<Value>,
+    links: Vec<Value>,
+}
+
+impl Batch {
+    fn push(
+        &mut self,
+        commit: CommitId,
+        ordinal: i32,
+        row: &IntakeRow,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let change = &row.change;
+        push_request(&mut self.requests, &row.request, now);
+        push_order(&mut self.orders, &change.order)?;
+        for line in &change.order.lines {
+            push_line(&mut self.lines, change.order.id, line)?;
+        }
+        push_event(&mut self.events, commit, ordinal, &change.event)?;
+        push_messages(&mut self.outbox, change, &row.outbox_ids)?;
+        for round in &change.rounds {
+            push_round(&mut self.rounds, round)?;
+        }
+        for timer in &change.timers_set {
+            push_timer(&mut self.timers, timer)?;
+        }
+        push_link(&mut self.links, &row.link_hash, change.order.id, now);
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! Policies, rules, and the counters that tell caches to look again.
+
+use chrono::{DateTime, Utc};
+use countersign_domain::{audit::AuditRule, policy::OrderPolicy};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, QueryOrder, Statement};
+
+use crate::{
+    Store,
+    connection::DatabaseKind,
+    entity::{audit_rules, order_policies, reference_versions},
+    error::{During, StoreError},
+    rows::{At, int, json_text},
+};
+
+/// Kinds of reference data that services keep in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReferenceKind {
+    /// Policies and rules.
+    Policies,
+    /// Products.
+    Products,
+    /// Prices.
+    Prices,
+    /// Customers.
+    Customers,
+}
+
+impl ReferenceKind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Policies => "policies",
+            Self::Products => "products",
+            Self::Prices => "prices",
+            Self::Customers => "customers",
+        }
+    }
+}
+
+/// How often each kind of reference data has changed; what is in memory is good as long as its counter stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReferenceVersions {
+    /// Policies and rules.
+    pub policies: i64,
+    /// Products.
+    pub products: i64,
+    /// Prices.
+    pub prices: i64,
+    /// Customers.
+    pub customers: i64,
+}
+
+/// Counts a change.
+pub(crate) async fn bump(store: &Store, kind: ReferenceKind) -> Result<(), StoreError> {
+    let sql = match store.kind {
+        DatabaseKind::Sqlite => {
+            "INSERT INTO reference_versions (kind, version) VALUES (?, 1) \
+             ON CONFLICT (kind) DO UPDATE SET version = version + 1"
+        }
+        DatabaseKind::MySql | DatabaseKind::MariaDb => {
+            "INSERT INTO reference_versions (kind, version) VALUES (?, 1) \
+             ON DUPLICATE KEY UPDATE version = version + 1"
+        }
+    };
+    store
+        .db
+        .execute_raw(Statement::from_sql_and_values(
+            store.backend(),
+            sql,
+            [kind.name().into()],
+        ))
+        .await
+        .during("count a change of reference data")?;
+    Ok(())
+}
+
+impl Store {
+    /// The counters of all kinds.
+    pub async fn reference_versions(&self) -> Result<ReferenceVersions, StoreError> {
+        let rows = reference_versions::Entity::find()
+            .all(&self.db)
+            .await
+            .during("read versions of reference data")?;
+        let mut versions = ReferenceVersions::default();
+        for row in rows {
+            match row.kind.as_str() {
+                "policies" => versions.policies = row.version,
+                "products" => versions.products = row.version,
+                "prices" => versions.prices = row.version,
+                "customers" => versions.customers = row.version,
+                _ => {}
+            }
+        }
+        Ok(versions)
+    }
+
+    /// Every version of every policy, oldest first.
+    pub async fn list_policies(&self) -> Result<Vec<OrderPolicy>, StoreError> {
+        let rows = order_policies::Entity::find()
+            .order_by_asc(order_policies::Column::OrderType)
+            .order_by_asc(order_policies::Column::Version)
+            .all(&self.db)
+            .await
+            .during("list policies")?;
+        rows.iter()
+            .map(|row| {
+                let at = At {
+                    table: "order_policies",
+                    row: &row.order_type,
+                };
+                at.json("policy", &row.policy)
+            })
+            .collect()
+    }
+
+    /// Adds a version of a policy. False when that version is there already.
+    pub async fn insert_policy(&self, policy: &OrderPolicy, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        const DOING: &str = "insert a policy";
+        let row = order_policies::ActiveModel {
+            order_type: Set(policy.order_type.clone()),
+            version: Set(int(DOING, policy.version)?),
+            policy: Set(json_text(DOING, policy)?),
+            create_time: Set(now),
+        };
+        let inserted = order_policies::Entity::insert(row)
+            .exec_without_returning(&self.db)
+            .await
+            .during(DOING);
+        self.settle_insert(inserted.map(|_| ())).await
+    }
+
+    /// Every version of every rule, oldest first.
+    pub async fn list_rules(&self) -> Result<Vec<AuditRule>, StoreError> {
+        let rows = audit_rules::Entity::find()
+            .order_by_asc(audit_rules::Column::Id)
+            .order_by_asc(audit_rules::Column::Version)
+            .all(&self.db)
+            .await
+            .during("list rules")?;
+        rows.iter()
+            .map(|row| {
+                let at = At {
+                    table: "audit_rules",
+                    row: &row.id,
+                };
+                at.json("rule", &row.rule)
+            })
+            .collect()
+    }
+
+    /// Adds a version of a rule. False when that version is there already.
+    pub async fn insert_rule(&self, rule: &AuditRule, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        const DOING: &str = "insert a rule";
+        let row = audit_rules::ActiveModel {
+            id: Set(rule.id.clone()),
+            version: Set(int(DOING, rule.version)?),
+            rule: Set(json_text(DOING, rule)?),
+            create_time: Set(now),
+        };
+        let inserted = audit_rules::Entity::insert(row)
+            .exec_without_returning(&self.db)
+            .await
+            .during(DOING);
+        self.settle_insert(inserted.map(|_| ())).await
+    }
+
+    async fn settle_insert(&self, inserted: Result<(), StoreError>) -> Result<bool, StoreError> {
+        match inserted {
+            Ok(()) => {
+                bump(self, ReferenceKind::Policies).await?;
+                Ok(true)
+            }
+            Err(error) if error.is_unique_violation() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Answers kept for repeated calls (RELIABILITY 3.1): written in the transaction that carries the call out, so that an
+//! answer is there exactly when its effect is.
+
+use chrono::{DateTime, Duration, Utc};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, Statement, Value};
+use uuid::Uuid;
+
+use crate::{
+    Store,
+    bulk::Bulk,
+    connection::DatabaseKind,
+    entity::requests,
+    error::{During, StoreError},
+};
+
+/// How long answers are kept.
+pub const RETENTION: Duration = Duration::days(7);
+
+/// A call to be remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// In order of time.
+    pub id: Uuid,
+    /// SHA-256 over caller, method and request id.
+    pub key_hash: [u8; 32],
+    /// SHA-256 over the call's fields in a canonical form.
+    pub fingerprint: [u8; 32],
+    /// The encoded answer.
+    pub response: Vec<u8>,
+}
+
+/// A call that was carried out before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRequest {
+    /// See [`RequestRecord`].
+    pub key_hash: [u8; 32],
+    /// See [`RequestRecord`].
+    pub fingerprint: [u8; 32],
+    /// The encoded answer.
+    pub response: Vec<u8>,
+}
+
+pub(crate) const REQUESTS: Bulk = Bulk {
+    operation: "insert requests",
+    table: "requests",
+    columns: &["id", "key_hash", "fingerprint", "response", "create_time"],
+};
+
+/// Appends a row of [`REQUESTS`].
+pub(crate) fn push_request(values: &mut Vec<Value>, record: &RequestRecord, now: DateTime<Utc>) {
+    values.extend([
+        record.id.into(),
+        record.key_hash.to_vec().into(),
+        record.fingerprint.to_vec().into(),
+        record.response.clone().into(),
+        now.into(),
+    ]);
+}
+
+/// Inserts one record; it comes first in its transaction, so that a rival waits on its row.
+pub(crate) async fn insert_request(
+    transaction: &DatabaseTransaction,
+    record: &RequestRecord,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let row = requests::ActiveModel {
+        id: Set(record.id),
+        key_hash: Set(record.key_hash.to_vec()),
+        fingerprint: Set(record.fingerprint.to_vec()),
+        response: Set(record.response.clone()),
+        create_time: Set(now),
+    };
+    requests::Entity::insert(row)
+        .exec_without_returning(transaction)
+        .await
+        .during("insert a request")?;
+    Ok(())
+}
+
+impl Store {
+    /// The calls among these that were carried out before.
+    pub async fn find_requests(&self, key_hashes: &[[u8; 32]]) -> Result<Vec<StoredRequest>, StoreError> {
+        let rows = requests::Entity::find()
+            .filter(requests::Column::KeyHash.is_in(key_hashes.iter().map(|hash| hash.to_vec())))
+            .all(&self.db)
+            .await
+            .during("find requests")?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                Some(StoredRequest {
+                    key_hash: row.key_hash.try_into().ok()?,
+                    fingerprint: row.fingerprint.try_into().ok()?,
+                    response: row.response,
+                })
+            })
+            .collect())
+    }
+
+    /// Forgets calls older than [`RETENTION`], some thousand at a time. Answers how many.
+    pub async fn purge_requests(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let before_ms = (now - RETENTION).timestamp_millis().max(0).unsigned_abs();
+        let bound = uuid::Builder::from_unix_timestamp_millis(before_ms, &[0; 10]).into_uuid();
+        let sql = match self.kind {
+            DatabaseKind::Sqlite => {
+                "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE id < ? ORDER BY id LIMIT 5000)"
+            }
+            DatabaseKind::MySql | DatabaseKind::MariaDb => {
+                "DELETE FROM requests WHERE id < ? ORDER BY id LIMIT 5000"
+            }
+        };
+        let deleted = self
+            .db
+            .execute_raw(Statement::from_sql_and_values(self.backend(), sql, [bound.into()]))
+            .await
+            .during("purge requests")?;
+        Ok(deleted.rows_affected())
+    }
+}

@@ -1,0 +1,77 @@
+//! Write transactions: the isolation level is chosen, not inherited, and a victim of a conflict is run again whole.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use rand::Rng;
+use sea_orm::{
+    DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+
+use crate::{
+    connection::{DatabaseKind, Store},
+    error::{During, StoreError},
+};
+
+/// How often a transaction is run before its conflict is reported.
+const RUNS_MAX: u32 = 5;
+
+impl Store {
+    /// Opens a write transaction: READ COMMITTED on the servers, as every connection was set, IMMEDIATE on SQLite (no
+    /// upgrade that could fail half-way).
+    pub(crate) async fn begin_write(&self) -> Result<DatabaseTransaction, StoreError> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: (self.kind == DatabaseKind::Sqlite)
+                .then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.db.begin_with_options(options).await.during("begin")
+    }
+
+    /// Runs `work` in a write transaction and commits it. After a deadlock or a lock wait timeout everything is rolled
+    /// back and run again, at most five times, 10 to 200 ms apart: 1205 rolls back only its statement, so going on would
+    /// commit half of it.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync,
+    {
+        let mut run = 1;
+        loop {
+            match self.write_once(&work).await {
+                Err(error) if error.is_retryable() && run < RUNS_MAX => {
+                    tracing::debug!(run, error = %error, "transaction is run again");
+                    let wait_ms = rand_wait_ms(run);
+                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                    run += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn write_once<T, F>(&self, work: &F) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync,
+    {
+        let transaction = self.begin_write().await?;
+        match work(&transaction).await {
+            Ok(value) => {
+                transaction.commit().await.during("commit")?;
+                Ok(value)
+            }
+            Err(error) => {
+                if let Err(rollback) = transaction.rollback().await {
+                    tracing::warn!(error = %rollback, "rollback failed; the connection is given up");
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "jitter between rivals; nothing is decided by it")]
+fn rand_wait_ms(run: u32) -> u64 {
+    rand::rng().random_range(10..=50 * u64::from(run.min(4)))
+}
