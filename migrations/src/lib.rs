@@ -4,7 +4,10 @@
 //! Old and new binaries run side by side during a rollout, so a step only ever expands; what an old binary still reads
 //! goes in a later release.
 
-#![expect(elided_lifetimes_in_paths, reason = "the migration trait hides one, and async_trait needs ours to look the same")]
+#![expect(
+    elided_lifetimes_in_paths,
+    reason = "the migration trait hides one, and async_trait needs ours to look the same"
+)]
 
 mod m0001_orders;
 mod m0002_reference;

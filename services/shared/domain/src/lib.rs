@@ -1,11 +1,32 @@
-//! countersign-domain
+//! Types, states and rules of the trade: facts in, decision out. No I/O, no clock, no randomness, no async.
+//!
+//! Read [`order`] for what an order is, [`decide`] for what may happen to it.
+#![warn(missing_docs)]
 
+pub mod audit;
+pub mod catalog;
+mod code;
+pub mod confirmation;
+pub mod customer;
+pub mod decide;
+pub mod document;
 pub mod email;
+pub mod event;
+pub mod hold;
 pub mod ids;
+pub mod line;
 pub mod locale;
 pub mod money;
 pub mod number;
+pub mod order;
 pub mod phone;
 pub mod place;
+pub mod policy;
+pub mod priority;
 pub mod secrets;
+pub mod stock_book;
 pub mod text;
+pub mod timer;
+pub mod tracking;
+
+pub use code::UnknownCode;

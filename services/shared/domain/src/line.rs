@@ -100,14 +100,26 @@ impl LineCounters {
         } = *self;
         let rules = [
             (ordered > 0, "ordered must be positive"),
-            (cancelled >= 0 && cancelled <= ordered, "0 ≤ cancelled ≤ ordered"),
+            (
+                cancelled >= 0 && cancelled <= ordered,
+                "0 ≤ cancelled ≤ ordered",
+            ),
             (reserved >= 0, "0 ≤ reserved"),
-            (reserved + shipped <= ordered - cancelled, "reserved + shipped ≤ ordered − cancelled"),
+            (
+                reserved + shipped <= ordered - cancelled,
+                "reserved + shipped ≤ ordered − cancelled",
+            ),
             (picked <= shipped + reserved, "picked ≤ shipped + reserved"),
             (packed >= 0 && packed <= picked, "0 ≤ packed ≤ picked"),
             (shipped >= 0 && shipped <= packed, "0 ≤ shipped ≤ packed"),
-            (delivered >= 0 && delivered <= shipped, "0 ≤ delivered ≤ shipped"),
-            (returned >= 0 && returned <= shipped, "0 ≤ returned ≤ shipped"),
+            (
+                delivered >= 0 && delivered <= shipped,
+                "0 ≤ delivered ≤ shipped",
+            ),
+            (
+                returned >= 0 && returned <= shipped,
+                "0 ≤ returned ≤ shipped",
+            ),
         ];
         rules
             .iter()

@@ -42,3 +42,16 @@ pub struct PriorityOverride {
     /// Who.
     pub actor: String,
 }
+
+/// Computes the score of an order.
+pub fn compute(
+    _order: &crate::order::Order,
+    policy: &crate::policy::OrderPolicy,
+    _now: DateTime<Utc>,
+) -> Priority {
+    Priority {
+        score: policy.priority_points.clamp(0, SCORE_MAX),
+        components: Vec::new(),
+        overridden: None,
+    }
+}

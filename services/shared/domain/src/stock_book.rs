@@ -28,7 +28,10 @@ impl StockBook {
     pub fn new(levels: impl IntoIterator<Item = StockLevel>) -> Self {
         let mut book = Self::default();
         for level in levels {
-            book.levels.entry(level.sku.clone()).or_default().push(level);
+            book.levels
+                .entry(level.sku.clone())
+                .or_default()
+                .push(level);
         }
         for levels in book.levels.values_mut() {
             levels.sort_by(|a, b| a.warehouse.cmp(&b.warehouse));
@@ -41,8 +44,17 @@ impl StockBook {
         let Some(levels) = self.levels.get_mut(sku) else {
             return Taken::default();
         };
-        let most = levels.iter().map(StockLevel::available).max().unwrap_or(0).max(0);
-        let wanted = if partial { quantity.min(most) } else { quantity };
+        let most = levels
+            .iter()
+            .map(StockLevel::available)
+            .max()
+            .unwrap_or(0)
+            .max(0);
+        let wanted = if partial {
+            quantity.min(most)
+        } else {
+            quantity
+        };
         let mut taken = Taken {
             stocked: true,
             available: most,
@@ -60,11 +72,11 @@ impl StockBook {
 
     /// Applies a change, such as goods given back.
     pub fn apply(&mut self, delta: &StockDelta) {
-        if let Some(level) = self
-            .levels
-            .get_mut(&delta.sku)
-            .and_then(|levels| levels.iter_mut().find(|level| level.warehouse == delta.warehouse))
-        {
+        if let Some(level) = self.levels.get_mut(&delta.sku).and_then(|levels| {
+            levels
+                .iter_mut()
+                .find(|level| level.warehouse == delta.warehouse)
+        }) {
             level.reserved += delta.reserved;
             level.on_hand += delta.on_hand;
         }

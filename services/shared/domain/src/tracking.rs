@@ -54,7 +54,15 @@ impl TrackingStatus {
 }
 
 /// The side that caused an incident is the first word of its reason (R37, R56); anything else is refused.
-pub const REASON_PREFIXES: &[&str] = &["carrier", "retailer", "consignee", "weather", "natural", "customs", "other"];
+pub const REASON_PREFIXES: &[&str] = &[
+    "carrier",
+    "retailer",
+    "consignee",
+    "weather",
+    "natural",
+    "customs",
+    "other",
+];
 
 /// A report about the goods on their way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +144,8 @@ impl TrackingEvent {
         }
         let goods_move = self.status.rank().is_some_and(|rank| rank > 0);
         if goods_move
-            && (order.state.is_before_confirmation() || order.lines.iter().any(|line| line.counters.short() > 0))
+            && (order.state.is_before_confirmation()
+                || order.lines.iter().any(|line| line.counters.short() > 0))
         {
             found.push(Anomaly::NotAllocated);
         }

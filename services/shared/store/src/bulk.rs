@@ -32,7 +32,11 @@ impl Bulk {
             let chunk = CHUNK_ROWS.min(1 << rows.ilog2());
             let rest = values.split_off(chunk * width);
             transaction
-                .execute_raw(Statement::from_sql_and_values(backend, self.sql(chunk), values))
+                .execute_raw(Statement::from_sql_and_values(
+                    backend,
+                    self.sql(chunk),
+                    values,
+                ))
                 .await
                 .during(self.operation)?;
             values = rest;

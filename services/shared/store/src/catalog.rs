@@ -8,7 +8,8 @@ use countersign_domain::{
     money::{Currency, Money},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::OnConflict,
 };
 
 use crate::{
@@ -59,7 +60,10 @@ pub(crate) const ALWAYS: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
 impl Store {
     /// Products by SKU.
-    pub async fn find_products(&self, skus: &[&str]) -> Result<HashMap<String, Product>, StoreError> {
+    pub async fn find_products(
+        &self,
+        skus: &[&str],
+    ) -> Result<HashMap<String, Product>, StoreError> {
         let mut found = HashMap::with_capacity(skus.len());
         for chunk in skus.chunks(LOOKUP_CHUNK) {
             let rows = products::Entity::find()
@@ -76,7 +80,11 @@ impl Store {
     }
 
     /// A page of products by SKU.
-    pub async fn list_products(&self, after: Option<&str>, limit: u64) -> Result<Page<Product>, StoreError> {
+    pub async fn list_products(
+        &self,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Page<Product>, StoreError> {
         let mut query = products::Entity::find()
             .order_by_asc(products::Column::Sku)
             .limit(limit + 1);
@@ -144,7 +152,11 @@ impl Store {
                         .exec(transaction)
                         .await
                         .during(DOING)?;
-                    Ok(if updated.rows_affected == 1 { Put::Replaced } else { Put::Conflict })
+                    Ok(if updated.rows_affected == 1 {
+                        Put::Replaced
+                    } else {
+                        Put::Conflict
+                    })
                 })
             })
             .await?;
@@ -155,7 +167,10 @@ impl Store {
     }
 
     /// Prices of these SKUs in all lists.
-    pub async fn find_prices(&self, skus: &[&str]) -> Result<HashMap<String, Vec<Price>>, StoreError> {
+    pub async fn find_prices(
+        &self,
+        skus: &[&str],
+    ) -> Result<HashMap<String, Vec<Price>>, StoreError> {
         let mut found: HashMap<String, Vec<Price>> = HashMap::new();
         for chunk in skus.chunks(LOOKUP_CHUNK) {
             let rows = prices::Entity::find()

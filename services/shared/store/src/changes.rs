@@ -2,12 +2,8 @@
 //! decision was made on.
 
 use countersign_domain::{
-    confirmation::ConfirmationState,
-    decide::Change,
-    ids::CommitId,
-    number::OrderNumber,
-    stock_book::net,
-    tracking::TrackingEvent,
+    confirmation::ConfirmationState, decide::Change, ids::CommitId, number::OrderNumber,
+    stock_book::net, tracking::TrackingEvent,
 };
 use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use uuid::Uuid;
@@ -62,12 +58,20 @@ enum Step {
 
 impl Store {
     /// Writes a change.
-    pub async fn save(&self, commit: CommitId, change: &Change, extras: &SaveExtras) -> Result<Saved, StoreError> {
+    pub async fn save(
+        &self,
+        commit: CommitId,
+        change: &Change,
+        extras: &SaveExtras,
+    ) -> Result<Saved, StoreError> {
         let mut run = 0;
         loop {
             run += 1;
             let transaction = self.begin_write().await?;
-            match self.write_change(&transaction, commit, change, extras).await {
+            match self
+                .write_change(&transaction, commit, change, extras)
+                .await
+            {
                 Ok(Step::Go) => {
                     transaction.commit().await.during("commit a change")?;
                     return Ok(Saved::Done);
@@ -101,7 +105,9 @@ impl Store {
         let now = change.event.create_time;
         if let Some(request) = &extras.request {
             match insert_request(transaction, request, now).await {
-                Err(error) if error.is_unique_violation() => return Ok(Step::Stop(Saved::Repeated)),
+                Err(error) if error.is_unique_violation() => {
+                    return Ok(Step::Stop(Saved::Repeated));
+                }
                 result => result?,
             }
         }
@@ -110,12 +116,21 @@ impl Store {
         }
         self.write_lines(transaction, change).await?;
         if let Some(number) = &change.order.order_number
-            && change.event.details.changes.iter().any(|field| field.field == "order_number")
+            && change
+                .event
+                .details
+                .changes
+                .iter()
+                .any(|field| field.field == "order_number")
         {
             insert_number(transaction, number, change).await?;
         }
         COMMITS
-            .insert(transaction, backend, vec![commit.as_uuid().into(), now.into()])
+            .insert(
+                transaction,
+                backend,
+                vec![commit.as_uuid().into(), now.into()],
+            )
             .await?;
         let mut events = Vec::new();
         push_event(&mut events, commit, 0, &change.event)?;
@@ -152,15 +167,32 @@ impl Store {
         if let Some(contact) = &extras.contact {
             insert_contact(transaction, contact).await?;
         }
-        change_credit(transaction, backend, &change.order.customer, change.credit_minor).await?;
-        if !change_stock(transaction, self.kind, backend, &net(change.stock.iter().cloned())).await? {
+        change_credit(
+            transaction,
+            backend,
+            &change.order.customer,
+            change.credit_minor,
+        )
+        .await?;
+        if !change_stock(
+            transaction,
+            self.kind,
+            backend,
+            &net(change.stock.iter().cloned()),
+        )
+        .await?
+        {
             return Ok(Step::Stop(Saved::StockTaken));
         }
         Ok(Step::Go)
     }
 
     /// Writes the lines: all anew where they were replaced, else their counters.
-    async fn write_lines(&self, transaction: &DatabaseTransaction, change: &Change) -> Result<(), StoreError> {
+    async fn write_lines(
+        &self,
+        transaction: &DatabaseTransaction,
+        change: &Change,
+    ) -> Result<(), StoreError> {
         let order = &change.order;
         let counted = !change.stock.is_empty()
             || change
@@ -197,7 +229,12 @@ impl Store {
                 row.line_number == number
                     && row.warehouse == line.warehouse
                     && (row.cancelled, row.reserved, row.picked, row.packed)
-                        == (counters.cancelled, counters.reserved, counters.picked, counters.packed)
+                        == (
+                            counters.cancelled,
+                            counters.reserved,
+                            counters.picked,
+                            counters.packed,
+                        )
                     && (row.shipped, row.delivered, row.returned)
                         == (counters.shipped, counters.delivered, counters.returned)
             });
@@ -228,7 +265,10 @@ impl Store {
 
 /// Writes the order's row if it still has the version before. The version in the condition stands for the state too: no
 /// state changes without it.
-async fn update_order(transaction: &DatabaseTransaction, change: &Change) -> Result<bool, StoreError> {
+async fn update_order(
+    transaction: &DatabaseTransaction,
+    change: &Change,
+) -> Result<bool, StoreError> {
     const DOING: &str = "update an order";
     let order = &change.order;
     let mut row = orders::ActiveModel {

@@ -50,7 +50,10 @@ pub(crate) fn push_round(values: &mut Vec<Value>, round: &Round) -> Result<(), S
 }
 
 /// Writes a round that was there before.
-pub(crate) async fn update_round(transaction: &DatabaseTransaction, round: &Round) -> Result<(), StoreError> {
+pub(crate) async fn update_round(
+    transaction: &DatabaseTransaction,
+    round: &Round,
+) -> Result<(), StoreError> {
     const DOING: &str = "update a confirmation";
     confirmations::Entity::update_many()
         .set(confirmations::ActiveModel {
@@ -79,7 +82,11 @@ impl Store {
     }
 
     /// One round.
-    pub async fn find_round(&self, order: OrderId, number: u32) -> Result<Option<Round>, StoreError> {
+    pub async fn find_round(
+        &self,
+        order: OrderId,
+        number: u32,
+    ) -> Result<Option<Round>, StoreError> {
         const DOING: &str = "find a confirmation";
         let row = confirmations::Entity::find_by_id((order.as_uuid(), int(DOING, number)?))
             .one(&self.db)

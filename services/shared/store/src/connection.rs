@@ -9,7 +9,9 @@ use std::{
 };
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement,
+};
 use sqlx::{
     Executor as _,
     sqlite::{SqliteJournalMode, SqliteSynchronous},
@@ -107,7 +109,11 @@ impl Store {
                     .statement_cache_capacity(STATEMENTS_MAX)
             });
         let db = Database::connect(options).await.during("connect")?;
-        let kind = if sqlite { DatabaseKind::Sqlite } else { check_server(&db).await? };
+        let kind = if sqlite {
+            DatabaseKind::Sqlite
+        } else {
+            check_server(&db).await?
+        };
         Ok(Self {
             db,
             kind,
@@ -184,8 +190,12 @@ async fn check_server(db: &DatabaseConnection) -> Result<DatabaseKind, StoreErro
         .await
         .during("ask for the server's version")?
         .ok_or_else(|| inconsistent("no row"))?;
-    let version: String = row.try_get("", "version").during("read the server's version")?;
-    let mode: String = row.try_get("", "sql_mode").during("read the server's mode")?;
+    let version: String = row
+        .try_get("", "version")
+        .during("read the server's version")?;
+    let mode: String = row
+        .try_get("", "sql_mode")
+        .during("read the server's mode")?;
     if !mode.contains("STRICT_TRANS_TABLES") && !mode.contains("STRICT_ALL_TABLES") {
         return Err(StoreError::Settings(format!(
             "the server's sql_mode must contain STRICT_TRANS_TABLES, or it would cut text silently; it is {mode:?}"

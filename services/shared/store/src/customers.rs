@@ -8,8 +8,8 @@ use countersign_domain::{
     money::{Currency, Money},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect, Statement,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait,
+    QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 
 use crate::{
@@ -23,7 +23,10 @@ use crate::{
 
 impl Store {
     /// Customers by code.
-    pub async fn find_customers(&self, codes: &[&str]) -> Result<HashMap<String, Customer>, StoreError> {
+    pub async fn find_customers(
+        &self,
+        codes: &[&str],
+    ) -> Result<HashMap<String, Customer>, StoreError> {
         let mut found = HashMap::with_capacity(codes.len());
         for chunk in codes.chunks(256) {
             let rows = customers::Entity::find()
@@ -40,7 +43,11 @@ impl Store {
     }
 
     /// A page of customers by code.
-    pub async fn list_customers(&self, after: Option<&str>, limit: u64) -> Result<Page<Customer>, StoreError> {
+    pub async fn list_customers(
+        &self,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Page<Customer>, StoreError> {
         let mut query = customers::Entity::find()
             .order_by_asc(customers::Column::Code)
             .limit(limit + 1);
@@ -75,7 +82,9 @@ impl Store {
                         .await
                         .during(DOING)?;
                     let limit_minor = wanted.credit_limit.map(|limit| limit.minor);
-                    let currency = wanted.credit_limit.map(|limit| limit.currency.code().to_owned());
+                    let currency = wanted
+                        .credit_limit
+                        .map(|limit| limit.currency.code().to_owned());
                     let Some(old) = old else {
                         if version.is_some_and(|version| version != 0) {
                             return Ok(Put::Conflict);
@@ -122,7 +131,11 @@ impl Store {
                         .exec(transaction)
                         .await
                         .during(DOING)?;
-                    Ok(if updated.rows_affected == 1 { Put::Replaced } else { Put::Conflict })
+                    Ok(if updated.rows_affected == 1 {
+                        Put::Replaced
+                    } else {
+                        Put::Conflict
+                    })
                 })
             })
             .await?;
@@ -133,7 +146,10 @@ impl Store {
     }
 
     /// What these customers owe by open orders now, minor units; only those with a credit limit are named.
-    pub async fn find_credit_exposures(&self, codes: &[&str]) -> Result<HashMap<String, i64>, StoreError> {
+    pub async fn find_credit_exposures(
+        &self,
+        codes: &[&str],
+    ) -> Result<HashMap<String, i64>, StoreError> {
         let rows = customers::Entity::find()
             .filter(customers::Column::Code.is_in(codes.iter().copied()))
             .filter(customers::Column::CreditLimitMinor.is_not_null())

@@ -4,7 +4,10 @@ use countersign_domain::{
     document::{DeliveryNote, ServicePack},
     ids::OrderId,
 };
-use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    sea_query::OnConflict,
+};
 
 use crate::{
     Store,
@@ -33,7 +36,10 @@ pub(crate) async fn insert_delivery_note(
 }
 
 /// Stores the service pack; a confirmed amendment makes it anew.
-pub(crate) async fn put_service_pack(transaction: &DatabaseTransaction, pack: &ServicePack) -> Result<(), StoreError> {
+pub(crate) async fn put_service_pack(
+    transaction: &DatabaseTransaction,
+    pack: &ServicePack,
+) -> Result<(), StoreError> {
     const DOING: &str = "put a service pack";
     let row = service_packs::ActiveModel {
         order_id: Set(pack.order_id.as_uuid()),
@@ -43,7 +49,10 @@ pub(crate) async fn put_service_pack(transaction: &DatabaseTransaction, pack: &S
     service_packs::Entity::insert(row)
         .on_conflict(
             OnConflict::column(service_packs::Column::OrderId)
-                .update_columns([service_packs::Column::Pack, service_packs::Column::CreateTime])
+                .update_columns([
+                    service_packs::Column::Pack,
+                    service_packs::Column::CreateTime,
+                ])
                 .to_owned(),
         )
         .exec_without_returning(transaction)
@@ -54,7 +63,10 @@ pub(crate) async fn put_service_pack(transaction: &DatabaseTransaction, pack: &S
 
 impl Store {
     /// All delivery notes of an order, the one in force last.
-    pub async fn list_delivery_notes(&self, order: OrderId) -> Result<Vec<DeliveryNote>, StoreError> {
+    pub async fn list_delivery_notes(
+        &self,
+        order: OrderId,
+    ) -> Result<Vec<DeliveryNote>, StoreError> {
         let rows = delivery_notes::Entity::find()
             .filter(delivery_notes::Column::OrderId.eq(order.as_uuid()))
             .order_by_asc(delivery_notes::Column::Revision)
@@ -73,7 +85,10 @@ impl Store {
     }
 
     /// The service pack of an order, once it is confirmed.
-    pub async fn find_service_pack(&self, order: OrderId) -> Result<Option<ServicePack>, StoreError> {
+    pub async fn find_service_pack(
+        &self,
+        order: OrderId,
+    ) -> Result<Option<ServicePack>, StoreError> {
         let row = service_packs::Entity::find_by_id(order.as_uuid())
             .one(&self.db)
             .await

@@ -59,11 +59,15 @@ impl StoreError {
             return false;
         };
         match code(source).as_deref() {
-            Some("40001" | "1213" | "1205" | "HY000/1205" | "3101" | "5" | "6" | "517" | "261") => true,
+            Some("40001" | "1213" | "1205" | "HY000/1205" | "3101" | "5" | "6" | "517" | "261") => {
+                true
+            }
             _ => {
                 // The driver gives the SQLSTATE, which 1205 and 3101 share with everything else.
                 let text = source.to_string();
-                text.contains("1205 (") || text.contains("3101 (") || text.contains("database is locked")
+                text.contains("1205 (")
+                    || text.contains("3101 (")
+                    || text.contains("database is locked")
             }
         }
     }
@@ -83,7 +87,8 @@ impl StoreError {
         };
         match source {
             DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-            DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            DbErr::Exec(RuntimeErr::SqlxError(error))
+            | DbErr::Query(RuntimeErr::SqlxError(error)) => {
                 matches!(
                     **error,
                     sqlx::Error::Io(_)
@@ -100,7 +105,9 @@ impl StoreError {
 
 /// The database's own code of an error.
 fn code(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) | DbErr::Conn(RuntimeErr::SqlxError(inner))) = error
+    let (DbErr::Exec(RuntimeErr::SqlxError(inner))
+    | DbErr::Query(RuntimeErr::SqlxError(inner))
+    | DbErr::Conn(RuntimeErr::SqlxError(inner))) = error
     else {
         return None;
     };

@@ -29,7 +29,15 @@ pub(crate) const COMMITS: Bulk = Bulk {
 pub(crate) const OUTBOX: Bulk = Bulk {
     operation: "insert outbox",
     table: "outbox",
-    columns: &["id", "order_id", "seq", "kind", "revision", "details", "create_time"],
+    columns: &[
+        "id",
+        "order_id",
+        "seq",
+        "kind",
+        "revision",
+        "details",
+        "create_time",
+    ],
 };
 
 /// A judged order, ready to be stored.
@@ -60,7 +68,11 @@ pub enum IntakeFailure {
 }
 
 /// Appends a row of [`OUTBOX`] for each message.
-pub(crate) fn push_messages(values: &mut Vec<Value>, change: &Change, ids: &[Uuid]) -> Result<(), StoreError> {
+pub(crate) fn push_messages(
+    values: &mut Vec<Value>,
+    change: &Change,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
     const DOING: &str = "insert outbox";
     for (message, id) in change.messages.iter().zip(ids) {
         values.extend([
@@ -89,7 +101,10 @@ impl Store {
         let written = self.write_batch(&transaction, commit, rows, now).await;
         match written {
             Ok(true) => {
-                transaction.commit().await.during("commit a batch of orders")?;
+                transaction
+                    .commit()
+                    .await
+                    .during("commit a batch of orders")?;
                 Ok(())
             }
             Ok(false) => {
@@ -123,15 +138,23 @@ impl Store {
                 batch.push(commit, ordinal, row, now)?;
             }
             // The requests come first: a rival with the same id waits on its row, not in the middle of the work.
-            REQUESTS.insert(transaction, backend, batch.requests).await?;
+            REQUESTS
+                .insert(transaction, backend, batch.requests)
+                .await?;
             ORDERS.insert(transaction, backend, batch.orders).await?;
             LINES.insert(transaction, backend, batch.lines).await?;
             COMMITS
-                .insert(transaction, backend, vec![commit.as_uuid().into(), now.into()])
+                .insert(
+                    transaction,
+                    backend,
+                    vec![commit.as_uuid().into(), now.into()],
+                )
                 .await?;
             EVENTS.insert(transaction, backend, batch.events).await?;
             OUTBOX.insert(transaction, backend, batch.outbox).await?;
-            CONFIRMATIONS.insert(transaction, backend, batch.rounds).await?;
+            CONFIRMATIONS
+                .insert(transaction, backend, batch.rounds)
+                .await?;
             TIMERS.insert(transaction, backend, batch.timers).await?;
             LINKS.insert(transaction, backend, batch.links).await?;
             for (customer, minor) in credits(rows) {
@@ -149,7 +172,9 @@ fn credits(rows: &[IntakeRow]) -> std::collections::BTreeMap<&str, i64> {
     let mut credits = std::collections::BTreeMap::new();
     for row in rows {
         if row.change.credit_minor != 0 {
-            *credits.entry(row.change.order.customer.as_str()).or_insert(0) += row.change.credit_minor;
+            *credits
+                .entry(row.change.order.customer.as_str())
+                .or_insert(0) += row.change.credit_minor;
         }
     }
     credits

@@ -21,7 +21,12 @@ pub(crate) const LINKS: Bulk = Bulk {
 pub const FIRST_GENERATION: u32 = 1;
 
 /// Appends a row of [`LINKS`].
-pub(crate) fn push_link(values: &mut Vec<Value>, hash: &[u8; 32], order: OrderId, now: DateTime<Utc>) {
+pub(crate) fn push_link(
+    values: &mut Vec<Value>,
+    hash: &[u8; 32],
+    order: OrderId,
+    now: DateTime<Utc>,
+) {
     values.extend([
         hash.to_vec().into(),
         order.as_uuid().into(),
@@ -32,7 +37,10 @@ pub(crate) fn push_link(values: &mut Vec<Value>, hash: &[u8; 32], order: OrderId
 
 impl Store {
     /// The order behind a link.
-    pub async fn find_order_by_link(&self, token_hash: &[u8; 32]) -> Result<Option<OrderId>, StoreError> {
+    pub async fn find_order_by_link(
+        &self,
+        token_hash: &[u8; 32],
+    ) -> Result<Option<OrderId>, StoreError> {
         let row = order_links::Entity::find_by_id(token_hash.to_vec())
             .one(&self.db)
             .await

@@ -12,7 +12,11 @@ use crate::{
 
 impl Store {
     /// Takes `count` numbers of a sequence; answers the first.
-    pub async fn take_numbers(&self, sequence: &'static str, count: i64) -> Result<i64, StoreError> {
+    pub async fn take_numbers(
+        &self,
+        sequence: &'static str,
+        count: i64,
+    ) -> Result<i64, StoreError> {
         const DOING: &str = "take numbers";
         let (kind, backend) = (self.kind, self.backend());
         self.write(|transaction| {

@@ -5,7 +5,10 @@ use countersign_domain::{
     ids::OrderId,
     order::{Order, OrderState},
 };
-use sea_orm::{ColumnTrait, Condition, EntityTrait, Order as Direction, QueryFilter, QueryOrder, QuerySelect, Value};
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, Order as Direction, QueryFilter, QueryOrder, QuerySelect,
+    Value,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -160,10 +163,16 @@ impl Store {
             select = select.filter(match query.order {
                 ListOrder::Newest => Condition::all().add(C::Id.lt(id)),
                 ListOrder::Oldest => Condition::all().add(C::Id.gt(id)),
-                ListOrder::Priority => after(C::QueueRank, i32::try_from(key.rank).unwrap_or(0).into(), id),
+                ListOrder::Priority => after(
+                    C::QueueRank,
+                    i32::try_from(key.rank).unwrap_or(0).into(),
+                    id,
+                ),
                 ListOrder::Promise => after(
                     C::PromisedDeliveryTime,
-                    DateTime::from_timestamp_micros(key.rank).unwrap_or_default().into(),
+                    DateTime::from_timestamp_micros(key.rank)
+                        .unwrap_or_default()
+                        .into(),
                     id,
                 ),
             });
@@ -207,9 +216,11 @@ impl Store {
 
 /// Rows behind (value, id) in ascending sequence.
 fn after(column: orders::Column, value: Value, id: Uuid) -> Condition {
-    Condition::any()
-        .add(column.gt(value.clone()))
-        .add(Condition::all().add(column.eq(value)).add(orders::Column::Id.gt(id)))
+    Condition::any().add(column.gt(value.clone())).add(
+        Condition::all()
+            .add(column.eq(value))
+            .add(orders::Column::Id.gt(id)),
+    )
 }
 
 fn condition(filter: &OrderFilter) -> Condition {
@@ -236,7 +247,11 @@ fn condition(filter: &OrderFilter) -> Condition {
 }
 
 /// Column, comparison and value of a field; the priority is stored upside down.
-fn resolve(field: OrderField, comparison: Comparison, operand: &Operand) -> (orders::Column, Comparison, Value) {
+fn resolve(
+    field: OrderField,
+    comparison: Comparison,
+    operand: &Operand,
+) -> (orders::Column, Comparison, Value) {
     use orders::Column as C;
     let value: Value = match operand {
         Operand::Text(text) => text.as_str().into(),

@@ -118,7 +118,11 @@ pub(crate) const LINES: Bulk = Bulk {
 };
 
 /// Appends a row of [`LINES`].
-pub(crate) fn push_line(values: &mut Vec<Value>, order: OrderId, line: &OrderLine) -> Result<(), StoreError> {
+pub(crate) fn push_line(
+    values: &mut Vec<Value>,
+    order: OrderId,
+    line: &OrderLine,
+) -> Result<(), StoreError> {
     const DOING: &str = "insert order lines";
     let counters = &line.counters;
     let extras = if line.extras.is_empty() {
@@ -191,7 +195,10 @@ pub(crate) fn push_event(
 }
 
 /// Puts an order together from its row and its lines.
-pub(crate) fn order(row: orders::Model, lines: Vec<order_lines::Model>) -> Result<Order, StoreError> {
+pub(crate) fn order(
+    row: orders::Model,
+    lines: Vec<order_lines::Model>,
+) -> Result<Order, StoreError> {
     let at = At {
         table: "orders",
         row: &row.id,

@@ -3,11 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use countersign_domain::{
-    ids::OrderId,
-    number::OrderNumber,
-    order::Order,
-};
+use countersign_domain::{ids::OrderId, number::OrderNumber, order::Order};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
 use uuid::Uuid;
 
@@ -50,7 +46,10 @@ impl Store {
     }
 
     /// The order behind a formal number.
-    pub async fn find_order_by_number(&self, number: &OrderNumber) -> Result<Option<OrderId>, StoreError> {
+    pub async fn find_order_by_number(
+        &self,
+        number: &OrderNumber,
+    ) -> Result<Option<OrderId>, StoreError> {
         let row = order_numbers::Entity::find_by_id(number.digits())
             .one(&self.db)
             .await
@@ -88,7 +87,13 @@ impl Store {
             "SELECT o.id, o.customer, o.content_hash, o.caller, o.client_reference FROM {} \
              JOIN orders AS o ON o.customer = n.customer AND o.content_hash = n.content_hash \
              WHERE o.id >= ? LIMIT {LIKE_ORDERS_MAX}",
-            json_rows(self.kind, &[("customer", JsonType::Key), ("content_hash", JsonType::Long)]),
+            json_rows(
+                self.kind,
+                &[
+                    ("customer", JsonType::Key),
+                    ("content_hash", JsonType::Long)
+                ]
+            ),
         );
         let rows = self
             .db
@@ -113,7 +118,10 @@ impl Store {
     }
 
     /// Adds the lines of all orders with one statement.
-    pub(crate) async fn with_lines(&self, rows: Vec<orders::Model>) -> Result<Vec<Order>, StoreError> {
+    pub(crate) async fn with_lines(
+        &self,
+        rows: Vec<orders::Model>,
+    ) -> Result<Vec<Order>, StoreError> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }

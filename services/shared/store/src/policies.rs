@@ -113,7 +113,11 @@ impl Store {
     }
 
     /// Adds a version of a policy. False when that version is there already.
-    pub async fn insert_policy(&self, policy: &OrderPolicy, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    pub async fn insert_policy(
+        &self,
+        policy: &OrderPolicy,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         const DOING: &str = "insert a policy";
         let row = order_policies::ActiveModel {
             order_type: Set(policy.order_type.clone()),
@@ -148,7 +152,11 @@ impl Store {
     }
 
     /// Adds a version of a rule. False when that version is there already.
-    pub async fn insert_rule(&self, rule: &AuditRule, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    pub async fn insert_rule(
+        &self,
+        rule: &AuditRule,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         const DOING: &str = "insert a rule";
         let row = audit_rules::ActiveModel {
             id: Set(rule.id.clone()),

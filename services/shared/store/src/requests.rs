@@ -2,7 +2,10 @@
 //! answer is there exactly when its effect is.
 
 use chrono::{DateTime, Duration, Utc};
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, Statement, Value};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    Statement, Value,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -79,7 +82,10 @@ pub(crate) async fn insert_request(
 
 impl Store {
     /// The calls among these that were carried out before.
-    pub async fn find_requests(&self, key_hashes: &[[u8; 32]]) -> Result<Vec<StoredRequest>, StoreError> {
+    pub async fn find_requests(
+        &self,
+        key_hashes: &[[u8; 32]],
+    ) -> Result<Vec<StoredRequest>, StoreError> {
         let rows = requests::Entity::find()
             .filter(requests::Column::KeyHash.is_in(key_hashes.iter().map(|hash| hash.to_vec())))
             .all(&self.db)
@@ -111,7 +117,11 @@ impl Store {
         };
         let deleted = self
             .db
-            .execute_raw(Statement::from_sql_and_values(self.backend(), sql, [bound.into()]))
+            .execute_raw(Statement::from_sql_and_values(
+                self.backend(),
+                sql,
+                [bound.into()],
+            ))
             .await
             .during("purge requests")?;
         Ok(deleted.rows_affected())

@@ -29,11 +29,16 @@ impl At<'_> {
         T: FromStr,
         T::Err: Display,
     {
-        word.parse().map_err(|error: T::Err| self.wrong(column, error))
+        word.parse()
+            .map_err(|error: T::Err| self.wrong(column, error))
     }
 
     /// A JSON document.
-    pub(crate) fn json<T: DeserializeOwned>(&self, column: &'static str, text: &str) -> Result<T, StoreError> {
+    pub(crate) fn json<T: DeserializeOwned>(
+        &self,
+        column: &'static str,
+        text: &str,
+    ) -> Result<T, StoreError> {
         serde_json::from_str(text).map_err(|error| self.wrong(column, error))
     }
 
@@ -51,7 +56,10 @@ impl At<'_> {
 }
 
 /// A JSON document for a column.
-pub(crate) fn json_text<T: Serialize>(operation: &'static str, value: &T) -> Result<String, StoreError> {
+pub(crate) fn json_text<T: Serialize>(
+    operation: &'static str,
+    value: &T,
+) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Unstorable {
         operation,
         problem: error.to_string(),

@@ -1,7 +1,10 @@
 //! Stock levels. What is promised is a conditional UPDATE: it can never promise more than there is.
 
 use countersign_domain::catalog::{StockDelta, StockLevel};
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Statement, sea_query::ExprTrait,
+};
 
 use crate::{
     Store,
@@ -58,9 +61,9 @@ impl Store {
         }
         if let Some((sku, place)) = after {
             query = query.filter(
-                stock::Column::Sku
-                    .gt(sku)
-                    .or(stock::Column::Sku.eq(sku).and(stock::Column::Warehouse.gt(place))),
+                stock::Column::Sku.gt(sku).or(stock::Column::Sku
+                    .eq(sku)
+                    .and(stock::Column::Warehouse.gt(place))),
             );
         }
         let rows = query.all(&self.db).await.during("list stock")?;

@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{ids::OrderId, timer::Timer};
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
+};
 
 use crate::{
     Store,
@@ -30,7 +32,10 @@ pub(crate) fn push_timer(values: &mut Vec<Value>, timer: &Timer) -> Result<(), S
 }
 
 /// Takes a timer away; it may have been fired already.
-pub(crate) async fn delete_timer(transaction: &DatabaseTransaction, timer: &Timer) -> Result<(), StoreError> {
+pub(crate) async fn delete_timer(
+    transaction: &DatabaseTransaction,
+    timer: &Timer,
+) -> Result<(), StoreError> {
     const DOING: &str = "delete a timer";
     timers::Entity::delete_by_id((
         timer.due_time,
@@ -46,7 +51,11 @@ pub(crate) async fn delete_timer(transaction: &DatabaseTransaction, timer: &Time
 
 impl Store {
     /// Timers that are due, oldest first.
-    pub async fn find_due_timers(&self, now: DateTime<Utc>, limit: u64) -> Result<Vec<Timer>, StoreError> {
+    pub async fn find_due_timers(
+        &self,
+        now: DateTime<Utc>,
+        limit: u64,
+    ) -> Result<Vec<Timer>, StoreError> {
         let rows = timers::Entity::find()
             .filter(timers::Column::DueTime.lte(now))
             .order_by_asc(timers::Column::DueTime)

@@ -6,7 +6,8 @@ use countersign_domain::{
     tracking::TrackingEvent,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 
 use crate::{
@@ -63,7 +64,10 @@ pub struct Contact {
 }
 
 /// Stores a contact.
-pub(crate) async fn insert_contact(transaction: &DatabaseTransaction, contact: &Contact) -> Result<(), StoreError> {
+pub(crate) async fn insert_contact(
+    transaction: &DatabaseTransaction,
+    contact: &Contact,
+) -> Result<(), StoreError> {
     const DOING: &str = "insert a contact";
     let row = contacts::ActiveModel {
         order_id: Set(contact.order_id.as_uuid()),
@@ -83,7 +87,10 @@ pub(crate) async fn insert_contact(transaction: &DatabaseTransaction, contact: &
 
 impl Store {
     /// All tracking events of an order, by the time reported.
-    pub async fn list_tracking_events(&self, order: OrderId) -> Result<Vec<TrackingEvent>, StoreError> {
+    pub async fn list_tracking_events(
+        &self,
+        order: OrderId,
+    ) -> Result<Vec<TrackingEvent>, StoreError> {
         let rows = tracking_events::Entity::find()
             .filter(tracking_events::Column::OrderId.eq(order.as_uuid()))
             .order_by_asc(tracking_events::Column::ReportTime)

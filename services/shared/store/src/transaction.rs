@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rand::Rng;
-use sea_orm::{
-    DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 
 use crate::{
     connection::{DatabaseKind, Store},
@@ -34,7 +32,9 @@ impl Store {
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send,
-        F: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync,
+        F: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + Sync,
     {
         let mut run = 1;
         loop {
@@ -53,7 +53,9 @@ impl Store {
     async fn write_once<T, F>(&self, work: &F) -> Result<T, StoreError>
     where
         T: Send,
-        F: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync,
+        F: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + Sync,
     {
         let transaction = self.begin_write().await?;
         match work(&transaction).await {
@@ -71,7 +73,10 @@ impl Store {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "jitter between rivals; nothing is decided by it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "jitter between rivals; nothing is decided by it"
+)]
 fn rand_wait_ms(run: u32) -> u64 {
     rand::rng().random_range(10..=50 * u64::from(run.min(4)))
 }

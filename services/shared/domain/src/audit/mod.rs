@@ -8,12 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    catalog::Product,
-    code::codes,
-    customer::Customer,
-    ids::OrderId,
-    money::Money,
-    order::Order,
+    catalog::Product, code::codes, customer::Customer, ids::OrderId, money::Money, order::Order,
     policy::OrderPolicy,
 };
 

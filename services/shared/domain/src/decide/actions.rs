@@ -8,7 +8,10 @@ use OrderState as S;
 
 /// A command on an order; named like the RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is documented at its RPC in order_service.proto")]
+#[expect(
+    missing_docs,
+    reason = "each is documented at its RPC in order_service.proto"
+)]
 pub enum Action {
     AuditOrder,
     ApproveOrder,
@@ -93,7 +96,10 @@ impl Action {
         match self {
             Self::AuditOrder | Self::ApproveOrder => &[S::UnderAudit],
             Self::RejectOrder => &[S::UnderAudit, S::AwaitingConfirmation, S::Objected],
-            Self::HoldOrder | Self::ReleaseOrderHold | Self::AssignOrder | Self::PrioritizeOrder => OPEN,
+            Self::HoldOrder
+            | Self::ReleaseOrderHold
+            | Self::AssignOrder
+            | Self::PrioritizeOrder => OPEN,
             Self::AmendOrder => AMENDABLE,
             Self::CancelOrder => NOT_SHIPPED,
             Self::CreateConfirmation => &[S::AwaitingConfirmation, S::Objected],

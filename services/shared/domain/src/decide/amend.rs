@@ -57,16 +57,33 @@ pub fn amend(
         numbered.len() == order.lines.len()
             && numbered.iter().zip(&order.lines).all(|(new, old)| {
                 new.counters.ordered == old.counters.wanted()
-                    && (&new.sku, &new.goods_name, &new.specification, &new.unit, new.unit_price, &new.extras)
-                        == (&old.sku, &old.goods_name, &old.specification, &old.unit, old.unit_price, &old.extras)
+                    && (
+                        &new.sku,
+                        &new.goods_name,
+                        &new.specification,
+                        &new.unit,
+                        new.unit_price,
+                        &new.extras,
+                    ) == (
+                        &old.sku,
+                        &old.goods_name,
+                        &old.specification,
+                        &old.unit,
+                        old.unit_price,
+                        &old.extras,
+                    )
             })
-    }) && amendment.terms.as_ref().is_none_or(|terms| *terms == order.terms)
+    }) && amendment
+        .terms
+        .as_ref()
+        .is_none_or(|terms| *terms == order.terms)
         && amendment.total.is_none_or(|total| total == order.total);
     if unchanged {
         return Ok(Decision::Already);
     }
 
-    let mut change = Change::of(order, EventKind::Amended, context).reason(amendment.reason.clone());
+    let mut change =
+        Change::of(order, EventKind::Amended, context).reason(amendment.reason.clone());
     change.order.revision += 1;
     change.event.revision = change.order.revision;
     change.note("revision", order.revision, change.order.revision);
@@ -136,10 +153,22 @@ fn note_lines(change: &mut Change, order: &Order, lines: &[NewLine]) {
 fn note_terms(change: &mut Change, before: &Terms, after: &Terms) {
     let personal = [
         ("contact", before.contact != after.contact),
-        ("delivery.address", before.delivery.address != after.delivery.address),
-        ("delivery.consignee", before.delivery.consignee != after.delivery.consignee),
-        ("delivery.phone", before.delivery.phone != after.delivery.phone),
-        ("delivery.wishes", before.delivery.wishes != after.delivery.wishes),
+        (
+            "delivery.address",
+            before.delivery.address != after.delivery.address,
+        ),
+        (
+            "delivery.consignee",
+            before.delivery.consignee != after.delivery.consignee,
+        ),
+        (
+            "delivery.phone",
+            before.delivery.phone != after.delivery.phone,
+        ),
+        (
+            "delivery.wishes",
+            before.delivery.wishes != after.delivery.wishes,
+        ),
         ("annotations", before.annotations != after.annotations),
     ];
     for (field, changed) in personal {
@@ -148,17 +177,31 @@ fn note_terms(change: &mut Change, before: &Terms, after: &Terms) {
         }
     }
     if before.payment_method != after.payment_method {
-        change.note("payment_method", before.payment_method, after.payment_method);
+        change.note(
+            "payment_method",
+            before.payment_method,
+            after.payment_method,
+        );
     }
     if before.shortage_policy != after.shortage_policy {
-        change.note("shortage_policy", before.shortage_policy, after.shortage_policy);
+        change.note(
+            "shortage_policy",
+            before.shortage_policy,
+            after.shortage_policy,
+        );
     }
     if before.delivery.requested_window != after.delivery.requested_window {
         let show = |terms: &Terms| {
             terms
                 .delivery
                 .requested_window
-                .map(|window| format!("{} to {}", window.start.to_rfc3339(), window.end.to_rfc3339()))
+                .map(|window| {
+                    format!(
+                        "{} to {}",
+                        window.start.to_rfc3339(),
+                        window.end.to_rfc3339()
+                    )
+                })
                 .unwrap_or_default()
         };
         change.note("delivery.requested_window", show(before), show(after));

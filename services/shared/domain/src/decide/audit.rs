@@ -84,7 +84,11 @@ pub fn approve(
     }
     let request = RoundRequest {
         channels: channels.to_vec(),
-        requested_by: if channels.is_empty() { String::new() } else { context.actor.to_owned() },
+        requested_by: if channels.is_empty() {
+            String::new()
+        } else {
+            context.actor.to_owned()
+        },
         ..RoundRequest::default()
     };
     ask(&mut change, &request, policy, key, context)?;
@@ -192,7 +196,10 @@ pub fn prioritize(
     require(order, Action::PrioritizeOrder)?;
     require_text("reason", reason)?;
     if !(0..=SCORE_MAX).contains(&score) {
-        return Err(Refusal::invalid("score", format!("must be 0 to {SCORE_MAX}")));
+        return Err(Refusal::invalid(
+            "score",
+            format!("must be 0 to {SCORE_MAX}"),
+        ));
     }
     if expire_time <= context.now {
         return Err(Refusal::invalid("expire_time", "must lie ahead"));

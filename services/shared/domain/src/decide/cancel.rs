@@ -1,12 +1,8 @@
 //! Calling off an order or some of its lines.
 
 use super::{
-    Action, Change, Context, Decision, Refusal,
-    amend::owed_minor,
-    confirmation::close,
-    fulfilment::derive_state,
-    intake::release_all,
-    require, require_text,
+    Action, Change, Context, Decision, Refusal, amend::owed_minor, confirmation::close,
+    fulfilment::derive_state, intake::release_all, require, require_text,
 };
 use crate::{
     catalog::StockDelta,
@@ -83,7 +79,11 @@ pub fn cancel(
     require(order, Action::CancelOrder)?;
     require_text("reason_text", &cancellation.text)?;
     let whole = cancellation.lines.is_empty();
-    let kind = if whole { EventKind::Cancelled } else { EventKind::LinesCancelled };
+    let kind = if whole {
+        EventKind::Cancelled
+    } else {
+        EventKind::LinesCancelled
+    };
     let mut change = Change::of(order, kind, context).reason(format!(
         "{} by {}: {}",
         cancellation.reason, cancellation.initiator, cancellation.text
@@ -109,7 +109,9 @@ pub fn cancel(
         }
         change.event.kind = EventKind::Cancelled;
         change.enter(OrderState::Cancelled, context);
-        cancellation.text.clone_into(&mut change.order.progress.end_reason);
+        cancellation
+            .text
+            .clone_into(&mut change.order.progress.end_reason);
         change.credit_minor = -owed_minor(order);
     } else if order.state.is_formal() && order.state != OrderState::Confirmed {
         let state = derive_state(&change.order.lines);
@@ -189,11 +191,15 @@ fn cancel_lines(change: &mut Change, lines: &[LineCancellation]) -> Result<(), R
             });
         }
         let field = format!("lines[{}].cancelled", wanted.line_number);
-        change.event.details.changes.push(crate::event::FieldChange {
-            field,
-            before: (line.counters.cancelled - quantity).to_string(),
-            after: line.counters.cancelled.to_string(),
-        });
+        change
+            .event
+            .details
+            .changes
+            .push(crate::event::FieldChange {
+                field,
+                before: (line.counters.cancelled - quantity).to_string(),
+                after: line.counters.cancelled.to_string(),
+            });
     }
     Ok(())
 }

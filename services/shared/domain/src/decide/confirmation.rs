@@ -6,8 +6,8 @@ use super::{Action, Change, Context, Decision, Refusal, fulfilment::settle, requ
 use crate::{
     code::codes,
     confirmation::{
-        AnswerChannel, CODE_ATTEMPTS_MAX, ConfirmationMode, ConfirmationState, LateAnswer, Objection, Round,
-        RoundDetails,
+        AnswerChannel, CODE_ATTEMPTS_MAX, ConfirmationMode, ConfirmationState, LateAnswer,
+        Objection, Round, RoundDetails,
     },
     document::{DeliveryNote, ServicePack},
     event::{EventKind, MessageDetails, MessageKind},
@@ -70,7 +70,8 @@ pub(super) fn ask(
     };
     if plan.is_empty() {
         return Err(Refusal::Precondition(
-            "the customer has neither e-mail address nor phone number that the policy could use".into(),
+            "the customer has neither e-mail address nor phone number that the policy could use"
+                .into(),
         ));
     }
     let expire_time = request.expire_time.unwrap_or_else(|| {
@@ -89,7 +90,11 @@ pub(super) fn ask(
         state: ConfirmationState::Open,
         expire_time,
         create_time: context.now,
-        code_hash: key.code_hash(change.order.id, &key.confirmation_code(change.order.id, round)),
+        code_hash: key.code_hash(
+            change.order.id,
+            round,
+            &key.confirmation_code(change.order.id, round),
+        ),
         details: RoundDetails {
             step_seconds: policy
                 .channel_step_seconds
@@ -173,7 +178,14 @@ pub struct Answer {
 }
 
 /// Records an answer that no longer counts.
-fn late(order: &Order, round: &Round, answer: &Answer, accepted: bool, text: &str, context: &Context<'_>) -> Change {
+fn late(
+    order: &Order,
+    round: &Round,
+    answer: &Answer,
+    accepted: bool,
+    text: &str,
+    context: &Context<'_>,
+) -> Change {
     let mut change = Change::of(order, EventKind::LateAnswer, context);
     change.event.details.reason = format!(
         "{} by {} after round {} was {}",
@@ -253,7 +265,14 @@ pub fn accept(
             format!("must be the order's total, {}", order.total),
         ));
     }
-    Decision::change(confirmed(order, round, answer, ConfirmationState::Accepted, formality, context))
+    Decision::change(confirmed(
+        order,
+        round,
+        answer,
+        ConfirmationState::Accepted,
+        formality,
+        context,
+    ))
 }
 
 /// Makes the formal order (R8, R25).
@@ -292,7 +311,10 @@ fn confirmed(
     });
     if after.promised_delivery_time.is_none() {
         after.promised_delivery_time = Some(order.terms.delivery.requested_window.map_or_else(
-            || context.now + Duration::seconds(i64::from(formality.policy.delivery_promise_seconds)),
+            || {
+                context.now
+                    + Duration::seconds(i64::from(formality.policy.delivery_promise_seconds))
+            },
             |window| window.end,
         ));
     }
@@ -308,7 +330,11 @@ fn confirmed(
         formality.warranty_months,
         context.now,
     ));
-    change.tell(MessageKind::OrderConfirmed, MessageDetails::default(), context);
+    change.tell(
+        MessageKind::OrderConfirmed,
+        MessageDetails::default(),
+        context,
+    );
     change
 }
 
@@ -342,7 +368,11 @@ pub fn object(
     closed.details.objection = Some(objection.clone());
     change.rounds.push(closed);
     change.enter(OrderState::Objected, context);
-    change.tell(MessageKind::ObjectionReceived, MessageDetails::default(), context);
+    change.tell(
+        MessageKind::ObjectionReceived,
+        MessageDetails::default(),
+        context,
+    );
     Decision::change(change)
 }
 
@@ -422,8 +452,13 @@ pub struct CallResult {
 }
 
 /// Records a call that settled nothing; a yes or no goes to [`accept`] or [`object`].
-pub fn call_result(order: &Order, result: &CallResult, context: &Context<'_>) -> Result<Decision, Refusal> {
-    let mut change = Change::of(order, EventKind::CallRecorded, context).reason(result.note.clone());
+pub fn call_result(
+    order: &Order,
+    result: &CallResult,
+    context: &Context<'_>,
+) -> Result<Decision, Refusal> {
+    let mut change =
+        Change::of(order, EventKind::CallRecorded, context).reason(result.note.clone());
     change.note("call.outcome", "", result.outcome);
     if !result.call_id.is_empty() {
         change.note("call.id", "", &result.call_id);
@@ -440,7 +475,11 @@ pub fn code_refused(order: &Order, round: &Round, context: &Context<'_>) -> Deci
     let mut change = Change::of(order, EventKind::CodeRefused, context);
     let mut round = round.clone();
     round.details.code_attempts = (round.details.code_attempts + 1).min(CODE_ATTEMPTS_MAX);
-    change.note("code_attempts", round.details.code_attempts - 1, round.details.code_attempts);
+    change.note(
+        "code_attempts",
+        round.details.code_attempts - 1,
+        round.details.code_attempts,
+    );
     change.rounds.push(round);
     Decision::Change(Box::new(change))
 }

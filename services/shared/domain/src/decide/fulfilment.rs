@@ -63,7 +63,11 @@ pub(super) fn settle(change: &mut Change, context: &Context<'_>) {
 }
 
 /// Promises goods to a formal order that lacks some (T9, single-order mode).
-pub fn allocate(order: &Order, stock: &mut StockBook, context: &Context<'_>) -> Result<Decision, Refusal> {
+pub fn allocate(
+    order: &Order,
+    stock: &mut StockBook,
+    context: &Context<'_>,
+) -> Result<Decision, Refusal> {
     if order.state == OrderState::Allocated {
         return Ok(Decision::Already);
     }
@@ -121,7 +125,12 @@ pub fn progress(
 }
 
 /// Adds units to a counter and, for shipping, takes them off the stock.
-fn advance(change: &mut Change, stage: Stage, line_number: u32, quantity: i64) -> Result<(), String> {
+fn advance(
+    change: &mut Change,
+    stage: Stage,
+    line_number: u32,
+    quantity: i64,
+) -> Result<(), String> {
     let Some(line) = change
         .order
         .lines
@@ -171,10 +180,25 @@ fn advance(change: &mut Change, stage: Stage, line_number: u32, quantity: i64) -
 
 /// Brings every unit that is promised to `stage` and all stages before it: a carrier's report implies them.
 pub(super) fn advance_all(change: &mut Change, stage: Stage) {
-    let numbers: Vec<u32> = change.order.lines.iter().map(|line| line.line_number).collect();
-    for through in [Stage::Picked, Stage::Packed, Stage::Shipped, Stage::Delivered] {
+    let numbers: Vec<u32> = change
+        .order
+        .lines
+        .iter()
+        .map(|line| line.line_number)
+        .collect();
+    for through in [
+        Stage::Picked,
+        Stage::Packed,
+        Stage::Shipped,
+        Stage::Delivered,
+    ] {
         for &number in &numbers {
-            let Some(line) = change.order.lines.iter().find(|line| line.line_number == number) else {
+            let Some(line) = change
+                .order
+                .lines
+                .iter()
+                .find(|line| line.line_number == number)
+            else {
                 continue;
             };
             let counters = &line.counters;
@@ -196,7 +220,12 @@ pub(super) fn advance_all(change: &mut Change, stage: Stage) {
 }
 
 /// Messages, times and timers that follow when a state was entered.
-pub(super) fn follow(change: &mut Change, before: &Order, policy: &OrderPolicy, context: &Context<'_>) {
+pub(super) fn follow(
+    change: &mut Change,
+    before: &Order,
+    policy: &OrderPolicy,
+    context: &Context<'_>,
+) {
     let state = change.order.state;
     if state == before.state {
         return;
@@ -223,7 +252,12 @@ pub fn complete(order: &Order, context: &Context<'_>) -> Result<Decision, Refusa
     }
     if !order.progress.holds.is_empty() {
         return Err(Refusal::Held(
-            order.progress.holds.iter().map(|hold| hold.reason).collect(),
+            order
+                .progress
+                .holds
+                .iter()
+                .map(|hold| hold.reason)
+                .collect(),
         ));
     }
     let mut change = Change::of(order, EventKind::Completed, context);

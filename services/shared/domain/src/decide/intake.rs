@@ -51,7 +51,9 @@ impl NewOrder {
     /// See [`Order::content_hash`].
     pub fn content_hash(&self) -> i64 {
         content_hash(
-            self.lines.iter().map(|line| (line.sku.as_str(), line.quantity)),
+            self.lines
+                .iter()
+                .map(|line| (line.sku.as_str(), line.quantity)),
             self.total,
         )
     }
@@ -156,7 +158,11 @@ pub fn judge(
     received.enter(OrderState::Received, context.now);
     let mut change = Change::of(&received, EventKind::Received, context);
     if facts.policy.acknowledge {
-        change.tell(MessageKind::Acknowledgement, MessageDetails::default(), context);
+        change.tell(
+            MessageKind::Acknowledgement,
+            MessageDetails::default(),
+            context,
+        );
     }
     settle_judgement(&mut change, facts, context)?;
     if change.order.state == OrderState::Rejected {
@@ -212,7 +218,10 @@ pub(super) fn settle_judgement(
         };
         change.tell(
             MessageKind::OrderRejected,
-            MessageDetails { reasons, ..MessageDetails::default() },
+            MessageDetails {
+                reasons,
+                ..MessageDetails::default()
+            },
             context,
         );
         return Ok(());
@@ -221,7 +230,10 @@ pub(super) fn settle_judgement(
     if !told.is_empty() {
         change.tell(
             MessageKind::ProblemFound,
-            MessageDetails { reasons: told, ..MessageDetails::default() },
+            MessageDetails {
+                reasons: told,
+                ..MessageDetails::default()
+            },
             context,
         );
     }
@@ -230,7 +242,13 @@ pub(super) fn settle_judgement(
         && change.order.progress.holds.is_empty()
         && !(facts.policy.handler_required && change.order.handler.is_none());
     if passes {
-        ask(change, &RoundRequest::default(), facts.policy, facts.link_key, context)
+        ask(
+            change,
+            &RoundRequest::default(),
+            facts.policy,
+            facts.link_key,
+            context,
+        )
     } else {
         change.enter(OrderState::UnderAudit, context);
         Ok(())
@@ -319,7 +337,12 @@ pub(super) fn release_all(change: &mut Change) {
 }
 
 /// Lays the holds that findings ask for, one for each reason.
-fn lay_holds(change: &mut Change, findings: &[Finding], facts: &mut Facts<'_>, context: &Context<'_>) {
+fn lay_holds(
+    change: &mut Change,
+    findings: &[Finding],
+    facts: &mut Facts<'_>,
+    context: &Context<'_>,
+) {
     for finding in findings {
         let Some(reason) = finding.hold else { continue };
         let holds = &mut change.order.progress.holds;

@@ -18,7 +18,10 @@ use crate::{
     catalog::StockDelta,
     confirmation::Round,
     document::{DeliveryNote, ServicePack},
-    event::{EventDetails, EventKind, FieldChange, MessageDetails, MessageKind, OrderEvent, OutboxMessage},
+    event::{
+        EventDetails, EventKind, FieldChange, MessageDetails, MessageKind, OrderEvent,
+        OutboxMessage,
+    },
     hold::HoldReason,
     order::{Order, OrderState},
     timer::Timer,
@@ -29,7 +32,8 @@ pub use amend::{Amendment, amend};
 pub use audit::{approve, assign, audit_again, hold, prioritize, reject, release_hold};
 pub use cancel::{CancelReason, Cancellation, Initiator, LineCancellation, cancel};
 pub use confirmation::{
-    Answer, CallOutcome, CallResult, Formality, RoundRequest, accept, call_result, code_refused, expire, object, open_round,
+    Answer, CallOutcome, CallResult, Formality, RoundRequest, accept, call_result, code_refused,
+    expire, object, open_round,
 };
 pub use fulfilment::{Stage, allocate, complete, derive_state, progress};
 pub use intake::{Facts, Judged, NewOrder, judge, reserve};
@@ -221,7 +225,12 @@ fn require(order: &Order, action: Action) -> Result<(), Refusal> {
     }
     if action.moves() && !order.progress.holds.is_empty() {
         return Err(Refusal::Held(
-            order.progress.holds.iter().map(|hold| hold.reason).collect(),
+            order
+                .progress
+                .holds
+                .iter()
+                .map(|hold| hold.reason)
+                .collect(),
         ));
     }
     Ok(())
@@ -230,7 +239,10 @@ fn require(order: &Order, action: Action) -> Result<(), Refusal> {
 /// Refuses an empty reason.
 fn require_text(field: &str, text: &str) -> Result<(), Refusal> {
     if text.trim().is_empty() {
-        return Err(Refusal::invalid(field, "must say why, in at least one word"));
+        return Err(Refusal::invalid(
+            field,
+            "must say why, in at least one word",
+        ));
     }
     Ok(())
 }

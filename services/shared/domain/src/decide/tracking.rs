@@ -63,7 +63,8 @@ pub fn track(
     {
         advance_all(&mut change, stage);
         settle(&mut change, context);
-        if event.status == TrackingStatus::Delivered && change.order.state == OrderState::Delivered {
+        if event.status == TrackingStatus::Delivered && change.order.state == OrderState::Delivered
+        {
             change.order.deliver_time = Some(event.report_time);
         }
         follow(&mut change, order, facts.policy, context);
@@ -74,18 +75,29 @@ pub fn track(
 
 /// Messages for news that is not a state of its own. Each kind is told once per order; an event that is older than one
 /// already known tells nothing.
-fn tell(change: &mut Change, order: &Order, event: &TrackingEvent, facts: &TrackingFacts<'_>, context: &Context<'_>) {
+fn tell(
+    change: &mut Change,
+    order: &Order,
+    event: &TrackingEvent,
+    facts: &TrackingFacts<'_>,
+    context: &Context<'_>,
+) {
     let stale = order.state.is_terminal()
         || order.state == OrderState::Delivered
-        || facts.known.iter().any(|old| {
-            old.report_time > event.report_time || old.status == event.status
-        });
+        || facts
+            .known
+            .iter()
+            .any(|old| old.report_time > event.report_time || old.status == event.status);
     if stale {
         return;
     }
     match event.status {
         TrackingStatus::OutForDelivery => {
-            change.tell(MessageKind::OutForDelivery, MessageDetails::default(), context);
+            change.tell(
+                MessageKind::OutForDelivery,
+                MessageDetails::default(),
+                context,
+            );
         }
         TrackingStatus::DeliveryDelayed | TrackingStatus::DeliveryFailed => change.tell(
             MessageKind::Delayed,
