@@ -29,4 +29,7 @@ pub mod text;
 pub mod timer;
 pub mod tracking;
 
+#[cfg(test)]
+mod test_data;
+
 pub use code::UnknownCode;

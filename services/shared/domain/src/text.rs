@@ -247,3 +247,7 @@ impl From<Key> for String {
         key.0
     }
 }
+
+#[cfg(test)]
+#[path = "text_tests.rs"]
+mod tests;
