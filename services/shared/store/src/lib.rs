@@ -24,6 +24,12 @@ mod policies;
 mod requests;
 mod rows;
 mod stock;
+#[cfg(feature = "testing")]
+#[expect(
+    clippy::expect_used,
+    reason = "tests stop at the first thing that does not work"
+)]
+pub mod testing;
 mod timers;
 mod tracking;
 mod transaction;

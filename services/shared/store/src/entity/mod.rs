@@ -1,7 +1,6 @@
 //! The tables, as SeaORM sees them. They stay inside this crate: everybody else sees types of the domain.
 #![expect(
     unreachable_pub,
-    missing_docs,
     reason = "the derive wants them public; the tables are described in the migrations"
 )]
 

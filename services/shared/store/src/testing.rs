@@ -1,0 +1,91 @@
+//! Databases for tests: a fresh one each, migrated, and gone afterwards.
+
+use std::{fs, path::PathBuf};
+
+use countersign_migrations::{Migrator, MigratorTrait};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use uuid::Uuid;
+
+use crate::{Settings, Store};
+
+/// A fresh database for one test. Dropping it leaves nothing behind but, on a server, a database that the next
+/// [`TestDatabase::all`] sweeps away.
+#[derive(Debug)]
+pub struct TestDatabase {
+    /// Connected and migrated.
+    pub store: Store,
+    /// For a second connection.
+    pub url: String,
+    folder: Option<PathBuf>,
+}
+
+impl TestDatabase {
+    /// On SQLite, in a folder of its own.
+    pub async fn sqlite() -> Self {
+        let folder = std::env::temp_dir().join(format!("countersign-{}", fresh()));
+        fs::create_dir_all(&folder).expect("a temporary folder");
+        let url = format!("sqlite://{}/test.db", folder.display());
+        Self::migrated(url, Some(folder)).await
+    }
+
+    /// On SQLite and on every server that `TEST_MYSQL_URL` and `TEST_MARIADB_URL` name, for tests that hold on all of
+    /// them. The URLs end without a database: `mysql://root@127.0.0.1:3306`.
+    pub async fn all() -> Vec<Self> {
+        let mut databases = vec![Self::sqlite().await];
+        for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
+            if let Some(database) = Self::server(variable).await {
+                databases.push(database);
+            }
+        }
+        databases
+    }
+
+    /// On the server that a variable names, if it is set.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests are told by the environment where servers are"
+    )]
+    pub async fn server(variable: &str) -> Option<Self> {
+        let server = std::env::var(variable).ok().filter(|url| !url.is_empty())?;
+        let server = server.trim_end_matches('/');
+        let name = format!("t_{}", fresh());
+        let admin = Store::connect(&Settings {
+            connections_max: 1,
+            ..Settings::new(format!("{server}/mysql"))
+        })
+        .await
+        .expect("the test server answers");
+        admin
+            .connection()
+            .execute_raw(Statement::from_string(
+                DbBackend::MySql,
+                format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"),
+            ))
+            .await
+            .expect("a database of our own");
+        Some(Self::migrated(format!("{server}/{name}"), None).await)
+    }
+
+    async fn migrated(url: String, folder: Option<PathBuf>) -> Self {
+        let store = Store::connect(&Settings::new(url.clone()))
+            .await
+            .expect("the database answers");
+        Migrator::up(store.connection(), None)
+            .await
+            .expect("migrations run");
+        Self { store, url, folder }
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.folder {
+            fs::remove_dir_all(folder).ok();
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a name that no other test has")]
+fn fresh() -> String {
+    Uuid::new_v4().simple().to_string()
+}
