@@ -2,3 +2,5 @@
 
 pub mod channel;
 pub mod template;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;

@@ -3,7 +3,16 @@
 //! Whether a message may be tried again depends only on how sure we are that nobody accepted it, so
 //! every failure is put into one of the classes of RELIABILITY section 3.4 before it leaves this module.
 
+mod answer;
+pub mod callback;
+mod delivery_status;
+pub mod email;
+pub mod gateway;
+mod letter;
 pub mod reason;
+pub mod relay;
+pub mod signature;
+pub mod smtp;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
@@ -239,3 +248,6 @@ pub trait Sender: Send + Sync {
     /// Makes one attempt at `now`. Always ends within the sender's own time limits, and tells the class of the result.
     fn send<'a>(&'a self, message: &'a Outgoing, now: DateTime<Utc>) -> BoxFuture<'a, Outcome>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,7 +101,7 @@ reason_codes! {
     Misconfigured = "MISCONFIGURED",
 }
 
-/// How the queue treats a NOT_SENT result (RELIABILITY section 3.5 and E-07, E-08).
+/// How the queue treats a `NOT_SENT` result (RELIABILITY section 3.5 and E-07, E-08).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryRule {
     /// The usual schedule.
@@ -115,7 +115,7 @@ pub enum RetryRule {
 }
 
 impl ReasonCode {
-    /// How to try again when the outcome was NOT_SENT.
+    /// How to try again when the outcome was `NOT_SENT`.
     pub const fn retry_rule(self) -> RetryRule {
         match self {
             Self::Greylisted => RetryRule::Greylist,

@@ -122,7 +122,7 @@ impl Templates {
             .map_err(|error| template_error("syntax", error))?;
         environment.set_syntax(syntax);
         environment.set_auto_escape_callback(|name| {
-            if name.ends_with(".html") {
+            if name.ends_with("html") {
                 AutoEscape::Html
             } else {
                 AutoEscape::None
@@ -321,10 +321,6 @@ fn paragraphs(text: Value) -> Vec<Value> {
 }
 
 /// Cuts words to `most` characters.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "filters take owned arguments"
-)]
 fn short(text: String, most: usize) -> String {
     if text.chars().count() <= most {
         return text;

@@ -1,0 +1,22 @@
+//! Servers on real sockets that play relay and gateway, for tests and benches: they misbehave on demand and keep a
+//! ledger of what they accepted.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test server stops the test when it cannot work"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test server lives as long as the test, outside of any lifecycle"
+)]
+
+mod gateway_stub;
+mod mail_sink;
+mod script;
+mod tls;
+
+pub use gateway_stub::{AcceptedMessage, Answer, GatewayStub, SeenRequest};
+pub use mail_sink::{Act, MailSink, MailSinkConfig, ReceivedMail, SinkTls, Stage};
+pub use tls::TestTls;
