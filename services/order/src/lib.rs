@@ -1,1 +1,2 @@
 //! countersign-order
+pub mod error;
