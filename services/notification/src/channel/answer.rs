@@ -3,10 +3,7 @@
 use serde::Deserialize;
 use std::borrow::Cow;
 
-use super::{
-    Outcome, Reason, ReasonCode,
-    gateway::{Answer, is_provider_id},
-};
+use super::{Outcome, Reason, ReasonCode, exchange::Answer, gateway::is_provider_id};
 
 #[derive(Deserialize)]
 struct Accepted {

@@ -8,48 +8,24 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::{FutureExt, future::BoxFuture};
 use http::{
-    HeaderMap, HeaderValue,
-    header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
+    HeaderValue,
+    header::{ACCEPT, CONTENT_TYPE},
 };
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, Method, RequestBuilder, Url};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use std::{
-    error::Error,
-    time::{Duration, SystemTime},
-};
-use tokio::time::timeout;
+use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
     CallScript, Content, Outcome, Outgoing, Reason, ReasonCode, Sender,
     answer::classify,
     callback::DeliveryStatus,
+    exchange::{Unanswered, exchange},
     signature::{SignatureError, SigningKeys},
 };
 
-/// Most bytes read of an answer.
-const MAX_BODY: usize = 64 * 1024;
-/// Longest wait that a gateway may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
-
-/// Time limits (RELIABILITY section 3.7).
-#[derive(Clone, Debug)]
-pub struct GatewayTimeouts {
-    /// Name lookup, TCP and TLS.
-    pub connect: Duration,
-    /// The whole exchange with the body of the answer.
-    pub total: Duration,
-}
-
-impl Default for GatewayTimeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            total: Duration::from_secs(15),
-        }
-    }
-}
+pub use super::exchange::{GatewayTimeouts, http_client};
 
 /// How one gateway is reached.
 #[derive(Debug)]
@@ -78,26 +54,6 @@ pub enum GatewayConfigError {
     /// The HTTP client cannot be made.
     #[error("setting up the HTTP client")]
     Client(#[source] reqwest::Error),
-}
-
-/// The one way to make an HTTP client for gateways: no redirects, no retries of its own, no proxies from the
-/// environment, no referer.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one client that all outbound calls go through"
-)]
-pub fn http_client(timeouts: &GatewayTimeouts) -> Result<Client, GatewayConfigError> {
-    Client::builder()
-        .connect_timeout(timeouts.connect)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .referer(false)
-        .pool_idle_timeout(Duration::from_secs(30))
-        .tcp_nodelay(true)
-        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(GatewayConfigError::Client)
 }
 
 /// What a gateway says about a message that we are not sure of.
@@ -153,25 +109,10 @@ struct Found {
     status: DeliveryStatus,
 }
 
-/// An answer with as much of its body as we read.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) retry_after: Option<Duration>,
-    /// `Err` tells why there is no whole body.
-    pub(super) body: Result<Vec<u8>, &'static str>,
-}
-
-enum Unanswered {
-    /// Proven not sent.
-    NotSent(Reason),
-    /// May have been read by the gateway.
-    InDoubt(&'static str),
-}
-
 impl GatewaySender {
     /// Checks the set-up. Does not connect.
     pub fn try_new(config: GatewayConfig) -> Result<Self, GatewayConfigError> {
-        let client = http_client(&config.timeouts)?;
+        let client = http_client(&config.timeouts).map_err(GatewayConfigError::Client)?;
         let base = safe_url("base", &config.base)?;
         let messages = Url::parse(&format!("{}/messages", base.as_str().trim_end_matches('/')))
             .map_err(|_| GatewayConfigError::Url { field: "base" })?;
@@ -206,7 +147,7 @@ impl GatewaySender {
         let Ok(request) = self.signed(request, &key, b"", now) else {
             return unknown(ReasonCode::Misconfigured, "the request cannot be signed");
         };
-        let answer = match self.exchange(request, now).await {
+        let answer = match exchange(request, self.total, now).await {
             Ok(answer) => answer,
             Err(Unanswered::NotSent(reason)) => return Reconciled::Unknown { reason },
             Err(Unanswered::InDoubt(text)) => return unknown(ReasonCode::Unconfirmed, text),
@@ -250,7 +191,7 @@ impl GatewaySender {
             request = request.header("traceparent", trace);
         }
         request = request.header(CONTENT_TYPE, "application/json").body(body);
-        match self.exchange(request, now).await {
+        match exchange(request, self.total, now).await {
             Ok(answer) => classify(&answer),
             Err(Unanswered::NotSent(reason)) => Outcome::not_sent(reason),
             Err(Unanswered::InDoubt(text)) => Outcome::InDoubt {
@@ -310,32 +251,6 @@ impl GatewaySender {
             .header("webhook-signature", signature)
             .header(ACCEPT, "application/json"))
     }
-
-    async fn exchange(
-        &self,
-        request: RequestBuilder,
-        now: DateTime<Utc>,
-    ) -> Result<Answer, Unanswered> {
-        let deadline = tokio::time::Instant::now() + self.total;
-        let response = match tokio::time::timeout_at(deadline, request.send()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(unanswered(&error)),
-            // Connecting has its own, shorter limit: the request was on its way.
-            Err(_) => return Err(Unanswered::InDoubt("no answer in time")),
-        };
-        let status = response.status();
-        let retry_after = retry_after(response.headers(), now);
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        let body = match timeout(left, read_body(response)).await {
-            Ok(body) => body,
-            Err(_) => Err("the answer did not end in time"),
-        };
-        Ok(Answer {
-            status,
-            retry_after,
-            body,
-        })
-    }
 }
 
 impl Sender for GatewaySender {
@@ -348,63 +263,6 @@ impl Sender for GatewaySender {
 pub(super) fn parse_key(key: &str) -> Option<(Uuid, u32)> {
     let (id, generation) = key.rsplit_once('-')?;
     Some((id.parse().ok()?, generation.parse().ok()?))
-}
-
-async fn read_body(mut response: Response) -> Result<Vec<u8>, &'static str> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
-                return Err("the answer is longer than 64 KiB");
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body),
-            Err(_) => return Err("the answer broke off"),
-        }
-    }
-}
-
-fn unanswered(error: &reqwest::Error) -> Unanswered {
-    if error.is_builder() {
-        let text = "the request cannot be made";
-        return Unanswered::NotSent(Reason::new(ReasonCode::Misconfigured, text));
-    }
-    if !error.is_connect() {
-        return Unanswered::InDoubt("the connection broke before an answer came");
-    }
-    let reason = if error.is_timeout() {
-        Reason::new(ReasonCode::Unreachable, "no connection in time")
-    } else if has_tls_error(error) {
-        Reason::new(
-            ReasonCode::TlsFailed,
-            "the gateway's certificate or TLS was refused",
-        )
-    } else {
-        Reason::new(ReasonCode::Unreachable, "no connection")
-    };
-    Unanswered::NotSent(reason)
-}
-
-fn has_tls_error(error: &(dyn Error + 'static)) -> bool {
-    // io::Error hides its inner error from source(), but not from get_ref().
-    let inner = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref);
-    error.is::<rustls::Error>()
-        || inner.is_some_and(|inner| has_tls_error(inner))
-        || error.source().is_some_and(has_tls_error)
-}
-
-/// Seconds or a date, not beyond an hour. Anything else is as if it were not there.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
-    } else {
-        let at = httpdate::parse_http_date(text).ok()?;
-        at.duration_since(SystemTime::from(now)).ok()?
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 /// A well-formed version 00 trace context, or none.

@@ -7,6 +7,7 @@ mod answer;
 pub mod callback;
 mod delivery_status;
 pub mod email;
+mod exchange;
 pub mod gateway;
 mod letter;
 pub mod reason;

@@ -14,6 +14,7 @@
 
 mod gateway_stub;
 mod mail_sink;
+mod mail_talk;
 mod script;
 mod tls;
 

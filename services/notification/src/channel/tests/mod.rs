@@ -1,5 +1,6 @@
 //! The channels against servers on real sockets. Names begin with the scenario of RELIABILITY section 2.
 
+mod contract;
 mod gateway;
 mod mail;
 
