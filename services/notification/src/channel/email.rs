@@ -212,12 +212,13 @@ impl EmailSender {
             if session.idle_since.elapsed() > self.max_idle {
                 continue;
             }
-            match session.reset().await {
-                Ok(()) => return Some(session),
-                Err(failure) => tracing::debug!(
-                    smtp.phase = %failure.phase,
-                    "a kept connection to the relay is gone"
-                ),
+            let Err(failure) = session.reset().await else {
+                return Some(session);
+            };
+            tracing::debug!("a kept connection to the relay is gone");
+            if matches!(failure.cause, Cause::TimedOut) {
+                // The others are as dead, and each would cost the same wait.
+                self.idle().clear();
             }
         }
     }

@@ -36,6 +36,9 @@ use super::relay::{Relay, TlsPolicy};
 /// Body bytes given to the system at a time.
 const CHUNK: usize = 16 * 1024;
 
+/// How long a kept connection may take to show that it lives. A fresh one is better than a long wait.
+const MAX_PROBE: Duration = Duration::from_secs(10);
+
 /// How long each phase may take (RELIABILITY section 3.7).
 #[derive(Clone, Debug)]
 pub struct SmtpTimeouts {
@@ -193,7 +196,10 @@ impl Session {
 
     /// Forgets a half-made envelope, and proves that the relay is still there.
     pub(crate) async fn reset(&mut self) -> Result<(), Failure> {
-        self.command(Phase::Rset, "RSET\r\n", 250).await.map(drop)
+        let limit = self.timeouts.command.min(MAX_PROBE);
+        self.exchange(Phase::Rset, limit, "RSET\r\n", 250)
+            .await
+            .map(drop)
     }
 
     /// Hands over one message. `Ok` is the relay's word that it has taken it.

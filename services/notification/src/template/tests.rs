@@ -82,6 +82,34 @@ fn call(kind: MessageKind, locale: Locale, context: &MessageContext) -> CallScri
     }
 }
 
+/// What a reader sees of an HTML letter: one line per table row or paragraph.
+fn words_of(html: &str) -> String {
+    let body = html.split("<body").nth(1).unwrap();
+    let mut words = String::new();
+    let mut in_tag = true;
+    for (at, c) in body.char_indices() {
+        match c {
+            '<' => {
+                let tag = &body[at..];
+                let ends_row = ["</tr", "</p", "<br", "</div"]
+                    .iter()
+                    .any(|end| tag.starts_with(end));
+                words.push(if ends_row { '\n' } else { ' ' });
+                in_tag = true;
+            }
+            '>' => in_tag = false,
+            _ if !in_tag => words.push(c),
+            _ => {}
+        }
+    }
+    words
+        .lines()
+        .map(clean::one_line)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 fn snapshot_of(kind: MessageKind, locale: Locale) -> String {
     let context = order();
     let mail = email(kind, locale, &context);
@@ -89,8 +117,9 @@ fn snapshot_of(kind: MessageKind, locale: Locale) -> String {
     let size = segments(&text);
     let script = serde_json::to_string_pretty(&call(kind, locale, &context)).unwrap();
     let (count, alphabet) = (size.count, size.alphabet);
+    let html = words_of(&mail.html);
     format!(
-        "# subject\n{}\n# letter\n{}\n# sms, {count} segments of {alphabet:?}\n{text}\n\n# call\n{script}\n",
+        "# subject\n{}\n# letter\n{}\n# words of the HTML letter\n{html}\n\n# sms, {count} segments of {alphabet:?}\n{text}\n\n# call\n{script}\n",
         mail.subject, mail.text
     )
 }

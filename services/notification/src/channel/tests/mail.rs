@@ -674,6 +674,25 @@ async fn e_15_a_kept_connection_that_closed_is_replaced_before_the_message_is_wr
 }
 
 #[tokio::test]
+async fn e_15_kept_connections_that_hang_cost_one_wait_together() {
+    let sink = MailSink::start();
+    sink.always(Stage::Rcpt, Act::Delay(Duration::from_millis(50)));
+    let sender = sender(&sink);
+    let messages: Vec<Outgoing> = (0..5).map(|_| letter()).collect();
+    futures::future::join_all(messages.iter().map(|message| send(&sender, message))).await;
+    assert_eq!(sink.connections(), 5);
+    sink.always(Stage::Reset, Act::Stall);
+    let start = Instant::now();
+    assert_sent(&send(&sender, &letter()).await);
+    assert!(
+        start.elapsed() < Duration::from_millis(550),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(sink.connections(), 6);
+}
+
+#[tokio::test]
 async fn e_15_a_failure_after_data_is_not_tried_again_by_itself() {
     let sink = MailSink::start();
     let sender = sender(&sink);
