@@ -1,1 +1,36 @@
-fn main() {}
+//! The one binary: every role and every operator command is a subcommand of it.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use countersign_runtime::telemetry::Telemetry;
+
+mod cli;
+mod commands;
+mod console;
+mod database;
+
+use cli::Cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match start(&Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            console::complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS library is installed twice"))?;
+    let config = cli.config().context("configuration")?;
+    let telemetry = Telemetry::start(&config.telemetry, cli.command.role())?;
+    let outcome = commands::run(&cli.command, &config).await;
+    telemetry.shutdown().await;
+    outcome
+}

@@ -1,0 +1,80 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use countersign_runtime::config::{Config, ConfigError, Sources};
+
+/// Takes customers' orders, audits them and has the customers confirm them.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// TOML file with the configuration.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Creates or updates the tables, and adds the default policies and rules that are missing.
+    Migrate(DatabaseArgs),
+    /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
+    CheckConfig,
+}
+
+/// Where the data are.
+#[derive(Debug, Args)]
+pub(crate) struct DatabaseArgs {
+    /// `mysql://user:password@host/name` or `sqlite://file?mode=rwc`; before any other setting.
+    #[arg(long, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+}
+
+impl Command {
+    /// The name under which telemetry knows the process.
+    pub(crate) const fn role(&self) -> &'static str {
+        match self {
+            Self::Migrate(_) => "migrate",
+            Self::CheckConfig => "check-config",
+        }
+    }
+
+    /// Whether a person watches, so that log lines of success would only be in the way.
+    const fn is_interactive(&self) -> bool {
+        match self {
+            Self::Migrate(_) | Self::CheckConfig => true,
+        }
+    }
+
+    fn database_url(&self) -> Option<&str> {
+        match self {
+            Self::Migrate(args) => args.database_url.as_deref(),
+            Self::CheckConfig => None,
+        }
+    }
+}
+
+impl Cli {
+    /// All layers of the configuration, the command line last.
+    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
+        let mut sources = Sources::from_process(self.config.clone())
+            .flag("database.url", self.command.database_url());
+        if self.command.is_interactive() {
+            default_to(&mut sources, "COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn");
+        }
+        Config::load(&sources)
+    }
+}
+
+/// Another default for this command, which anything that is configured replaces.
+fn default_to(sources: &mut Sources, variable: &str, value: &str) {
+    let given = sources.environment.iter().any(|(name, _)| name == variable);
+    if !given && sources.file.is_none() {
+        sources
+            .environment
+            .push((variable.to_owned(), value.to_owned()));
+    }
+}

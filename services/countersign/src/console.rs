@@ -1,0 +1,13 @@
+//! What a person at the terminal reads. Log lines go through `tracing` instead.
+
+use std::io::{self, Write as _};
+
+/// Writes a line to standard output. A reader that went away is not our failure.
+pub(crate) fn say(line: &str) {
+    writeln!(io::stdout().lock(), "{line}").ok();
+}
+
+/// Writes why the command failed to standard error.
+pub(crate) fn complain(error: &str) {
+    writeln!(io::stderr().lock(), "error: {error}").ok();
+}

@@ -1,0 +1,114 @@
+//! Connecting to the database, and bringing it up to what this binary needs.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use countersign_migrations::{Migrator, MigratorTrait as _};
+use countersign_runtime::config::Config;
+use countersign_store::{MigrationLock, Settings, Store};
+use secrecy::ExposeSecret as _;
+
+/// How long to wait for another process that is migrating.
+const MIGRATION_WAIT: Duration = Duration::from_mins(2);
+
+/// How long a call may wait for a connection of the pool.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// Connects; makes the folder of an embedded database.
+pub(crate) async fn connect(config: &Config) -> anyhow::Result<Store> {
+    if let Some(folder) = embedded_file(config).as_deref().and_then(Path::parent) {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("make the folder {} of database.url", folder.display()))?;
+    }
+    Store::connect(&settings(config))
+        .await
+        .context("connect to database.url")
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        url: config.database.url.expose_secret().to_owned(),
+        connections_max: config.database.max_connections,
+        acquire_timeout: ACQUIRE,
+    }
+}
+
+/// Applies the missing steps one after the other while no other process does, and tells each that is done. Gives back
+/// how many there were.
+pub(crate) async fn migrate(
+    config: &Config,
+    store: &Store,
+    done: &(dyn Fn(&str) + Send + Sync),
+) -> anyhow::Result<usize> {
+    let _file = lock_file(config).await?;
+    let lock = MigrationLock::acquire(&settings(config), MIGRATION_WAIT)
+        .await
+        .context("wait for another process that is migrating")?;
+    let database = store.connection();
+    let pending = Migrator::get_pending_migrations(database)
+        .await
+        .context("list the missing migrations")?;
+    for step in &pending {
+        lock.check().await.context("keep the migration lock")?;
+        Migrator::up(database, Some(1))
+            .await
+            .with_context(|| format!("migration {}", step.name()))?;
+        done(step.name());
+    }
+    lock.release().await.context("release the migration lock")?;
+    Ok(pending.len())
+}
+
+/// Next to an embedded database a file is locked instead; it is released when the file is closed.
+async fn lock_file(config: &Config) -> anyhow::Result<Option<File>> {
+    let Some(path) = embedded_file(config) else {
+        return Ok(None);
+    };
+    let path = path.with_extension("migrate-lock");
+    tokio::task::spawn_blocking(move || {
+        let file = File::create(&path)?;
+        file.lock()?;
+        Ok(Some(file))
+    })
+    .await
+    .context("wait for the migration lock")?
+    .map_err(|error: std::io::Error| anyhow::Error::new(error).context("lock the migration file"))
+}
+
+/// The file of an embedded database; none for a server or a database in memory.
+fn embedded_file(config: &Config) -> Option<PathBuf> {
+    file_of(config.database.url.expose_secret())
+}
+
+fn file_of(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    let path = path.split('?').next().unwrap_or_default();
+    (!path.is_empty() && !path.contains(":memory:")).then(|| PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_an_embedded_database_is_found_in_its_url() {
+        let cases = [
+            (
+                "sqlite://./var/countersign.db?mode=rwc",
+                Some("./var/countersign.db"),
+            ),
+            ("sqlite:///srv/countersign.db", Some("/srv/countersign.db")),
+            ("sqlite:shop.db", Some("shop.db")),
+            ("sqlite::memory:", None),
+            ("mysql://app@db/shop", None),
+        ];
+        for (url, file) in cases {
+            assert_eq!(file_of(url), file.map(PathBuf::from), "{url}");
+        }
+    }
+}
