@@ -77,7 +77,7 @@ EOF
   local flags=(
     --no-defaults --user="$(id -un)" --datadir="$inside" --init-file="$inside/init.sql"
     --bind-address=127.0.0.1 --port="$port" --socket="$inside/server.sock" --pid-file="$inside/server.pid"
-    --character-set-server=utf8mb4 --max-connections=2000
+    --character-set-server=utf8mb4 --max-connections=2000 --skip-name-resolve
   )
   if [ "$durable" = yes ]; then
     flags+=(--innodb-flush-log-at-trx-commit=1 --sync-binlog=1 --innodb-buffer-pool-size=2G)
