@@ -67,7 +67,9 @@ start() {
   inside=${inside:-$cache/data}/$kind-$port
   local data=$root$inside
   [ ! -e "$data" ] || die "$data exists: another server uses port $port, or one was killed; stop it first"
-  mkdir -p "$data"
+  mkdir -p "$data" "$cache/servers"
+  # Where to find it again, whatever the environment says by then.
+  echo "$data" >"$cache/servers/$kind-$port"
   say "initialising $data"
   initialize "$inside" >"$data.log" 2>&1 || { cat "$data.log" >&2; die "initialising failed"; }
   cat >"$data/init.sql" <<'EOF'
@@ -96,7 +98,7 @@ EOF
     sleep 0.1
   done
   cat "$data.log" >&2
-  stop_at "$data"
+  stop "$port"
   die "did not start"
 }
 
@@ -117,13 +119,10 @@ stop() {
   port=${port##*:}
   [[ $port =~ ^[0-9]+ ]] || usage
   port=${BASH_REMATCH[0]}
-  local data found=no
-  for data in "$cache/data/$kind-$port" "${COUNTERSIGN_MYSQL_ROOT:-$cache/mysql-root}/data/$kind-$port"; do
-    [ -e "$data" ] || continue
-    found=yes
-    stop_at "$data"
-  done
-  [ "$found" = yes ] || die "no server on port $port"
+  local known=$cache/servers/$kind-$port
+  [ -e "$known" ] || die "no server on port $port"
+  stop_at "$(cat "$known")"
+  rm -f "$known"
 }
 
 main() {

@@ -62,8 +62,10 @@ pub struct Store {
 }
 
 /// What every connection to a server begins with.
-const SESSION: &str =
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, SESSION innodb_lock_wait_timeout = 5";
+const SESSION: [&str; 2] = [
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION innodb_lock_wait_timeout = 5",
+];
 
 /// Prepared statements that a connection keeps; bulk inserts alone need some sixty.
 const STATEMENTS_MAX: usize = 512;
@@ -95,7 +97,10 @@ impl Store {
                 pool.after_connect(|connection, _| {
                     Box::pin(async move {
                         // Chosen once for each connection, not once for each transaction. REPEATABLE READ would add gap locks.
-                        connection.execute(SESSION).await.map(|_| ())
+                        for statement in SESSION {
+                            connection.execute(statement).await?;
+                        }
+                        Ok(())
                     })
                 })
             })
