@@ -1,2 +1,4 @@
 //! countersign-order
+pub mod app;
+mod convert;
 pub mod error;

@@ -1,0 +1,3 @@
+//! What the service does, apart from how it is called.
+
+pub mod idempotency;
