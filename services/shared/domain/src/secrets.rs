@@ -74,6 +74,17 @@ impl LinkKey {
         URL_SAFE_NO_PAD.encode(token)
     }
 
+    /// What a form on a page carries hidden, so that a form sent back is known to come from that page. `page_hash` is the
+    /// [`token_hash`] of the link or name of the page.
+    pub fn form_token(&self, page_hash: &[u8; 32]) -> String {
+        URL_SAFE_NO_PAD.encode(self.mac("form", &[page_hash]))
+    }
+
+    /// What the browser keeps for the same purpose; a form counts only with both.
+    pub fn form_cookie(&self, page_hash: &[u8; 32]) -> String {
+        URL_SAFE_NO_PAD.encode(self.mac("form-cookie", &[page_hash]))
+    }
+
     /// The six digits that the customer answers with in a confirmation round.
     pub fn confirmation_code(&self, order: OrderId, round: u32) -> String {
         let mac = self.mac("code", &[order.as_bytes(), &round.to_be_bytes()]);
@@ -189,6 +200,15 @@ mod tests {
             key().code_hash(order(1), 1, "123456"),
             other.code_hash(order(1), 1, "123456")
         );
+    }
+
+    #[test]
+    fn form_token_and_cookie_belong_to_one_page_and_differ() {
+        let (one, other) = (token_hash("one"), token_hash("other"));
+        assert_eq!(key().form_token(&one), key().form_token(&one));
+        assert_ne!(key().form_token(&one), key().form_token(&other));
+        assert_ne!(key().form_token(&one), key().form_cookie(&one));
+        assert_ne!(key().form_cookie(&one), key().form_cookie(&other));
     }
 
     #[test]
