@@ -14,12 +14,14 @@ impl Store {
     /// Takes `count` numbers of a sequence; answers the first.
     pub async fn take_numbers(
         &self,
-        sequence: &'static str,
+        sequence: &str,
         count: i64,
     ) -> Result<i64, StoreError> {
         const DOING: &str = "take numbers";
         let (kind, backend) = (self.kind, self.backend());
+        let sequence = sequence.to_owned();
         self.write(|transaction| {
+            let sequence = sequence.clone();
             Box::pin(async move {
                 let sql = match kind {
                     DatabaseKind::Sqlite => {
@@ -35,7 +37,7 @@ impl Store {
                     .execute_raw(Statement::from_sql_and_values(
                         backend,
                         sql,
-                        [sequence.into(), count.into()],
+                        [sequence.as_str().into(), count.into()],
                     ))
                     .await
                     .during(DOING)?;

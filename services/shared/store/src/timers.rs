@@ -86,4 +86,23 @@ impl Store {
         self.write(|transaction| Box::pin(async move { delete_timer(transaction, &timer).await }))
             .await
     }
+
+    /// Lets a timer fall due later.
+    pub async fn postpone_timer(&self, timer: &Timer, by: chrono::Duration) -> Result<(), StoreError> {
+        let timer = *timer;
+        let later = Timer {
+            due_time: timer.due_time + by,
+            ..timer
+        };
+        let backend = self.backend();
+        self.write(|transaction| {
+            Box::pin(async move {
+                delete_timer(transaction, &timer).await?;
+                let mut values = Vec::new();
+                push_timer(&mut values, &later)?;
+                TIMERS.insert(transaction, backend, values).await
+            })
+        })
+        .await
+    }
 }

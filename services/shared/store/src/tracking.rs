@@ -15,6 +15,7 @@ use crate::{
     catalog::Page,
     entity::{contacts, tracking_events},
     error::{During, StoreError},
+    requests::{RequestRecord, insert_request},
     rows::{At, json_text},
 };
 
@@ -155,13 +156,22 @@ impl Store {
         })
     }
 
-    /// Stores a contact by itself.
-    pub async fn insert_contact(&self, contact: &Contact) -> Result<(), StoreError> {
-        let contact = contact.clone();
-        self.write(|transaction| {
-            let contact = contact.clone();
-            Box::pin(async move { insert_contact(transaction, &contact).await })
-        })
-        .await
+    /// Stores a contact with the call that brought it. False when that call was carried out before.
+    pub async fn insert_contact(&self, contact: &Contact, request: &RequestRecord) -> Result<bool, StoreError> {
+        let (contact, request) = (contact.clone(), request.clone());
+        let written = self
+            .write(|transaction| {
+                let (contact, request) = (contact.clone(), request.clone());
+                Box::pin(async move {
+                    insert_request(transaction, &request, contact.create_time).await?;
+                    insert_contact(transaction, &contact).await
+                })
+            })
+            .await;
+        match written {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_unique_violation() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }

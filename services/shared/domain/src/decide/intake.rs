@@ -45,6 +45,19 @@ pub struct NewOrder {
     pub terms: Terms,
     /// The goods.
     pub lines: Vec<NewLine>,
+    /// What the sender said; the rest of the terms is filled in from the customer's record.
+    pub given: Given,
+}
+
+/// Which terms the sender gave; for the others the terms hold what follows from the country.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// A locale.
+    pub locale: bool,
+    /// A time zone.
+    pub time_zone: bool,
+    /// A wish for the case of shortage.
+    pub shortage_policy: bool,
 }
 
 impl NewOrder {

@@ -36,7 +36,7 @@ pub use confirmation::{
     expire, object, open_round,
 };
 pub use fulfilment::{Stage, allocate, complete, derive_state, progress};
-pub use intake::{Facts, Judged, NewOrder, judge, reserve};
+pub use intake::{Facts, Given, Judged, NewLine, NewOrder, judge, reserve};
 pub use tracking::{TrackingFacts, track};
 
 /// Who decides, when, and on whose call.

@@ -1,0 +1,325 @@
+//! The committers: take what has gathered, write it, answer everyone.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use countersign_runtime::lifecycle::Lifecycle;
+use countersign_store::{IntakeFailure, StoredRequest};
+use tokio::sync::{Mutex, mpsc};
+use tracing::Instrument as _;
+
+use super::{Accepted, Submission, Waiting, batch::Judged};
+use crate::{
+    app::{Deciding, make::Ids},
+    error::ServiceError,
+};
+
+/// How often a batch is decided anew before its orders are given back.
+const RUNS_MAX: u32 = 6;
+/// After a repeated call was met, batches look for repetitions first for so long.
+const LOOK_FIRST_US: i64 = 1_000_000;
+
+type Answer = Result<Accepted, ServiceError>;
+
+/// Starts the committers; they end when the queue does.
+pub(super) fn spawn(
+    deciding: &Arc<Deciding>,
+    waiting: mpsc::Receiver<Waiting>,
+    committers: usize,
+    batch_orders_max: usize,
+    lifecycle: &Lifecycle,
+) {
+    let waiting = Arc::new(Mutex::new(waiting));
+    let last_repeat_us = Arc::new(AtomicI64::new(i64::MIN));
+    for _ in 0..committers.max(1) {
+        let committer = Committer {
+            deciding: Arc::clone(deciding),
+            waiting: Arc::clone(&waiting),
+            last_repeat_us: Arc::clone(&last_repeat_us),
+        };
+        let hard = lifecycle.hard();
+        lifecycle.spawn("committer", async move {
+            hard.run_until_cancelled(committer.run(batch_orders_max)).await;
+        });
+    }
+}
+
+struct Committer {
+    deciding: Arc<Deciding>,
+    waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>,
+    /// Database time of the last repeated call, microseconds; shared by all committers.
+    last_repeat_us: Arc<AtomicI64>,
+}
+
+impl Committer {
+    async fn run(self, batch_orders_max: usize) {
+        loop {
+            let mut batch = Vec::with_capacity(batch_orders_max);
+            if self.waiting.lock().await.recv_many(&mut batch, batch_orders_max).await == 0 {
+                return;
+            }
+            let span = tracing::info_span!("order.intake.commit", orders = batch.len());
+            self.process(batch).instrument(span).await;
+        }
+    }
+
+    /// Writes a batch; whoever cannot go with it goes with one of its own.
+    async fn process(&self, batch: Vec<Waiting>) {
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let (now, later) = apart(rest);
+            self.settle(now).await;
+            rest = later;
+        }
+    }
+
+    /// Writes orders of which no two get in each other's way.
+    async fn settle(&self, mut batch: Vec<Waiting>) {
+        for run in 1..=RUNS_MAX {
+            if batch.is_empty() {
+                return;
+            }
+            match self.try_settle(&mut batch).await {
+                Ok(Step::Done) => return,
+                Ok(Step::Again) => {}
+                Err(error) if matches!(error, ServiceError::Aborted { .. }) && run < RUNS_MAX => {
+                    tracing::debug!(run, error = %error, "batch is decided again");
+                }
+                Err(error) if batch.len() > 1 => {
+                    // One of them may be what the database cannot take: each half by itself.
+                    tracing::warn!(orders = batch.len(), error = %error, "batch is split");
+                    let half = batch.split_off(batch.len() / 2);
+                    Box::pin(self.settle(batch)).await;
+                    Box::pin(self.settle(half)).await;
+                    return;
+                }
+                Err(error) => {
+                    answer_all(batch, &error);
+                    return;
+                }
+            }
+        }
+        answer_all(batch, &ServiceError::Aborted { reason: "STOCK_CONTENTION" });
+    }
+
+    async fn try_settle(&self, batch: &mut Vec<Waiting>) -> Result<Step, ServiceError> {
+        let submissions: Vec<&Submission> = batch.iter().map(|waiting| &waiting.submission).collect();
+        let mut facts = self.deciding.batch_facts(&submissions).await?;
+        let now_us = facts.now.timestamp_micros();
+        if now_us.saturating_sub(self.last_repeat_us.load(Ordering::Relaxed)) < LOOK_FIRST_US
+            && self.answer_repeated(batch, now_us).await?
+            && batch.is_empty()
+        {
+            return Ok(Step::Done);
+        }
+        let mut judged = Vec::with_capacity(batch.len());
+        let mut going = Vec::with_capacity(batch.len());
+        for waiting in batch.drain(..) {
+            match self.deciding.judge(&waiting.submission, &mut facts) {
+                Ok(one) => {
+                    judged.push(one);
+                    going.push(waiting);
+                }
+                Err(error) => {
+                    waiting.reply.send(Err(error)).ok();
+                }
+            }
+        }
+        *batch = going;
+        if batch.is_empty() {
+            return Ok(Step::Done);
+        }
+        let (rows, answers): (Vec<_>, Vec<_>) = judged
+            .into_iter()
+            .map(|Judged { row, answer }| (row, answer))
+            .unzip();
+        let written = self
+            .deciding
+            .store
+            .insert_orders(Ids::at(facts.now).commit(), &rows, facts.now)
+            .await;
+        match written {
+            Ok(()) => {
+                self.deciding.committed(&rows);
+                for (waiting, order) in batch.drain(..).zip(answers) {
+                    waiting.reply.send(Ok(Accepted { order, replayed: false })).ok();
+                }
+                Ok(Step::Done)
+            }
+            Err(IntakeFailure::Duplicate) => {
+                if !self.answer_repeated(batch, now_us).await? {
+                    self.refuse_known_references(batch).await?;
+                }
+                Ok(Step::Again)
+            }
+            Err(IntakeFailure::StockTaken) => Ok(Step::Again),
+            Err(IntakeFailure::Store(error)) => {
+                // The commit may have been carried out although its answer was lost: what is there is there.
+                if error.is_connection_lost() {
+                    self.answer_repeated(batch, now_us).await?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Answers calls that were carried out before. Whether there were any.
+    async fn answer_repeated(&self, batch: &mut Vec<Waiting>, now_us: i64) -> Result<bool, ServiceError> {
+        let keys: Vec<[u8; 32]> = batch.iter().map(|waiting| waiting.submission.key.key_hash).collect();
+        let found = self.deciding.store.find_requests(&keys).await?;
+        if found.is_empty() {
+            return Ok(false);
+        }
+        self.last_repeat_us.store(now_us, Ordering::Relaxed);
+        for waiting in std::mem::take(batch) {
+            match found.iter().find(|stored| stored.key_hash == waiting.submission.key.key_hash) {
+                Some(stored) => {
+                    let answer = replay(&waiting.submission, stored);
+                    waiting.reply.send(answer).ok();
+                }
+                None => batch.push(waiting),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Refuses orders whose reference the same caller has used before.
+    async fn refuse_known_references(&self, batch: &mut Vec<Waiting>) -> Result<(), ServiceError> {
+        for waiting in std::mem::take(batch) {
+            let new = &waiting.submission.new;
+            let found = self
+                .deciding
+                .store
+                .find_order_by_reference(&new.caller, &new.client_reference)
+                .await?;
+            match found {
+                Some(id) => {
+                    let error = ServiceError::already_exists(id.resource_name());
+                    waiting.reply.send(Err(error)).ok();
+                }
+                None => batch.push(waiting),
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Step {
+    Done,
+    Again,
+}
+
+/// The stored answer, if the call asks for the same as the first one did.
+fn replay(submission: &Submission, stored: &StoredRequest) -> Answer {
+    Ok(Accepted {
+        order: submission.key.answer(stored)?,
+        replayed: true,
+    })
+}
+
+/// Splits off whoever has the same request id or reference as one before: it must see what became of that one.
+fn apart(batch: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
+    let mut keys = HashSet::new();
+    let mut references = HashSet::new();
+    let (mut now, mut later) = (Vec::with_capacity(batch.len()), Vec::new());
+    for waiting in batch {
+        let submission = &waiting.submission;
+        let reference = (
+            submission.new.caller.clone(),
+            submission.new.client_reference.clone(),
+        );
+        if keys.contains(&submission.key.key_hash) || references.contains(&reference) {
+            later.push(waiting);
+        } else {
+            keys.insert(submission.key.key_hash);
+            references.insert(reference);
+            now.push(waiting);
+        }
+    }
+    (now, later)
+}
+
+/// Tells all of them the same.
+fn answer_all(batch: Vec<Waiting>, error: &ServiceError) {
+    for waiting in batch {
+        let same = match error {
+            ServiceError::Aborted { reason } => ServiceError::Aborted { reason },
+            ServiceError::Unavailable => ServiceError::Unavailable,
+            ServiceError::ResourceExhausted => ServiceError::ResourceExhausted,
+            other => ServiceError::internal(other.to_string()),
+        };
+        waiting.reply.send(Err(same)).ok();
+    }
+}
+
+impl Deciding {
+    /// Takes all in or none: one transaction of their own.
+    pub(crate) async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<Accepted>, ServiceError> {
+        for _ in 0..RUNS_MAX {
+            let keys: Vec<[u8; 32]> = submissions.iter().map(|submission| submission.key.key_hash).collect();
+            let found = self.store.find_requests(&keys).await?;
+            if found.len() == submissions.len() {
+                return submissions
+                    .iter()
+                    .map(|submission| {
+                        found
+                            .iter()
+                            .find(|stored| stored.key_hash == submission.key.key_hash)
+                            .map_or_else(|| Err(ServiceError::internal("a remembered call is gone")), |stored| replay(submission, stored))
+                    })
+                    .collect();
+            }
+            if !found.is_empty() {
+                // Some of these request ids belong to another batch.
+                return Err(ServiceError::FailedPrecondition {
+                    reason: "IDEMPOTENCY_KEY_REUSED",
+                    message: "some of these request ids were used in another batch; take new ones".into(),
+                });
+            }
+            let references: Vec<&Submission> = submissions.iter().collect();
+            let mut facts = self.batch_facts(&references).await?;
+            let (rows, answers): (Vec<_>, Vec<_>) = submissions
+                .iter()
+                .map(|submission| self.judge(submission, &mut facts))
+                .collect::<Result<Vec<_>, _>>()?
+                .into_iter()
+                .map(|Judged { row, answer }| (row, answer))
+                .unzip();
+            match self
+                .store
+                .insert_orders(Ids::at(facts.now).commit(), &rows, facts.now)
+                .await
+            {
+                Ok(()) => {
+                    self.committed(&rows);
+                    return Ok(answers
+                        .into_iter()
+                        .map(|order| Accepted { order, replayed: false })
+                        .collect());
+                }
+                Err(IntakeFailure::StockTaken) => {}
+                Err(IntakeFailure::Duplicate) => {
+                    for submission in &submissions {
+                        let new = &submission.new;
+                        if let Some(id) = self
+                            .store
+                            .find_order_by_reference(&new.caller, &new.client_reference)
+                            .await?
+                            && self.store.find_requests(&[submission.key.key_hash]).await?.is_empty()
+                        {
+                            return Err(ServiceError::already_exists(id.resource_name()));
+                        }
+                    }
+                }
+                Err(IntakeFailure::Store(error)) if error.is_retryable() => {}
+                Err(IntakeFailure::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::Aborted { reason: "STOCK_CONTENTION" })
+    }
+}

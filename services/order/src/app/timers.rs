@@ -1,0 +1,101 @@
+//! Timers: every replica looks for what is due by the time of the database and carries it out; whoever comes second finds
+//! that it has happened already.
+
+use std::{sync::Arc, time::Duration};
+
+use countersign_domain::timer::{Timer, TimerKind};
+use countersign_runtime::lifecycle::Lifecycle;
+use futures::{StreamExt as _, stream};
+
+use super::{
+    Deciding,
+    command::{Call, Command},
+};
+use crate::error::ServiceError;
+
+/// Pause between two looks when nothing is due.
+const POLL: Duration = Duration::from_millis(250);
+/// Timers of one look.
+const TIMERS_MAX: u64 = 200;
+/// Timers carried out side by side.
+const AT_ONCE: usize = 8;
+/// Pause between two purges of remembered calls.
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+
+/// Starts firing timers.
+pub(crate) fn spawn(deciding: &Arc<Deciding>, lifecycle: &Lifecycle) {
+    let soft = lifecycle.soft();
+    let firing = Arc::clone(deciding);
+    lifecycle.spawn("timers", async move {
+        loop {
+            let fired = match firing.fire_due().await {
+                Ok(fired) => fired,
+                Err(error) => {
+                    tracing::warn!(error = %error, "timers could not be read; trying again");
+                    0
+                }
+            };
+            let pause = if fired == 0 { POLL } else { Duration::ZERO };
+            if soft.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    });
+    let soft = lifecycle.soft();
+    let purging = Arc::clone(deciding);
+    lifecycle.spawn("purge", async move {
+        while soft.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await.is_some() {
+            let purged = async { purging.store.purge_requests(purging.store.now().await?).await };
+            match purged.await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "forgot calls that nobody repeats any more"),
+                Err(error) => tracing::warn!(error = %error, "remembered calls could not be purged"),
+            }
+        }
+    });
+}
+
+impl Deciding {
+    /// Carries out what is due. Answers how many timers did something.
+    pub(crate) async fn fire_due(&self) -> Result<usize, ServiceError> {
+        let now = self.store.now().await?;
+        let due = self.store.find_due_timers(now, TIMERS_MAX).await?;
+        let fired = stream::iter(due)
+            .map(|timer| self.fire(timer))
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<Result<(), ServiceError>>>()
+            .await;
+        let mut done = 0;
+        for result in fired {
+            match result {
+                Ok(()) => done += 1,
+                Err(error) => tracing::warn!(error = %error, "a timer could not be carried out; trying again"),
+            }
+        }
+        Ok(done)
+    }
+
+    async fn fire(&self, timer: Timer) -> Result<(), ServiceError> {
+        let command = match timer.kind {
+            TimerKind::ConfirmationDeadline => Command::Expire {
+                round: timer.generation,
+            },
+            TimerKind::Completion => Command::Complete,
+        };
+        let call = Call {
+            caller: "system".into(),
+            ..Call::default()
+        };
+        match self.run(timer.order_id, &command, &call).await {
+            Ok(_) | Err(ServiceError::NotFound { .. }) => {}
+            // A hold keeps a delivered order from being complete; releasing it does not set the timer again, so it waits.
+            Err(ServiceError::FailedPrecondition { .. }) if timer.kind == TimerKind::Completion => {
+                self.store.postpone_timer(&timer, chrono::Duration::hours(1)).await?;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        // Whatever it came to, this timer has nothing left to do.
+        Ok(self.store.clear_timer(&timer).await?)
+    }
+}

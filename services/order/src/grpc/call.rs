@@ -1,0 +1,127 @@
+//! What every call has: who calls, what names the call, which order it is about.
+
+use countersign_domain::ids::OrderId;
+use tonic::{Request, Response, metadata::MetadataMap};
+
+use crate::{
+    app::{
+        App,
+        command::Call,
+        idempotency::{Answer, CallKey, Keyed, request_id_problem},
+    },
+    error::{ServiceError, Violations},
+};
+
+/// Names the caller. Who calls is settled in front of the service (mutual TLS or a gateway); the header tells.
+const CALLER: &str = "x-countersign-caller";
+/// Where the header is missing.
+const NOBODY: &str = "anonymous";
+
+/// Who calls.
+pub(crate) fn caller_of(metadata: &MetadataMap) -> Result<String, ServiceError> {
+    let Some(value) = metadata.get(CALLER) else {
+        return Ok(NOBODY.to_owned());
+    };
+    value
+        .to_str()
+        .ok()
+        .filter(|caller| {
+            (1..=64).contains(&caller.len())
+                && caller
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte))
+        })
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| ServiceError::invalid(CALLER, "must be 1 to 64 characters of A–Z a–z 0–9 . _ : @ -"))
+}
+
+/// A call and its parts.
+pub(crate) struct CallParts<M> {
+    pub(crate) call: Call,
+    pub(crate) inner: M,
+    pub(crate) id: OrderId,
+}
+
+/// A call about one order that may name the tag that the order must still have.
+pub(crate) trait Tagged: Keyed {
+    /// The tag, or nothing.
+    fn etag(&self) -> &str {
+        ""
+    }
+}
+
+macro_rules! tagged {
+    ($($name:ident),+ $(,)?) => { $(
+        impl Tagged for countersign_proto::v1::$name {
+            fn etag(&self) -> &str {
+                &self.etag
+            }
+        }
+    )+ };
+}
+
+tagged!(
+    AuditOrderRequest,
+    ApproveOrderRequest,
+    RejectOrderRequest,
+    HoldOrderRequest,
+    ReleaseOrderHoldRequest,
+    AssignOrderRequest,
+    PrioritizeOrderRequest,
+    AmendOrderRequest,
+    CancelOrderRequest,
+    CreateConfirmationRequest,
+);
+
+impl Tagged for countersign_proto::v1::AcceptConfirmationRequest {}
+impl Tagged for countersign_proto::v1::RejectConfirmationRequest {}
+impl Tagged for countersign_proto::v1::VerifyConfirmationCodeRequest {}
+impl Tagged for countersign_proto::v1::RecordCallResultRequest {}
+impl Tagged for countersign_proto::v1::RecordTrackingEventRequest {}
+impl Tagged for countersign_proto::v1::CreateOrderContactRequest {}
+
+/// What names a call and tells its content; a wrong request id is noted under `prefix`.
+pub(crate) fn key_of<M: Keyed>(
+    caller: &str,
+    method: &str,
+    request: &M,
+    prefix: &str,
+    violations: &mut Violations,
+) -> Option<CallKey> {
+    if let Some(problem) = request_id_problem(request.request_id()) {
+        violations.add(format!("{prefix}request_id"), problem);
+        return None;
+    }
+    CallKey::of(caller, method, request).ok()
+}
+
+/// Takes a request apart and finds its order. What is wrong with the request id is noted; an order that is not there ends
+/// the call.
+pub(crate) async fn call_of<M: Tagged>(
+    app: &App,
+    request: Request<M>,
+    method: &str,
+    name: impl Fn(&M) -> &str,
+    violations: &mut Violations,
+) -> Result<CallParts<M>, ServiceError> {
+    let caller = caller_of(request.metadata())?;
+    let inner = request.into_inner();
+    let key = key_of(&caller, method, &inner, "", violations);
+    let id = app.deciding.find_id(name(&inner)).await?;
+    Ok(CallParts {
+        call: Call {
+            caller,
+            request_id: inner.request_id().to_owned(),
+            key,
+            etag: inner.etag().to_owned(),
+            traceparent: countersign_runtime::telemetry::current_traceparent(),
+        },
+        inner,
+        id,
+    })
+}
+
+/// An answer, marked when the call had been carried out before.
+pub(crate) fn replayed<T>(body: T, replayed: bool) -> Response<T> {
+    Answer { body, replayed }.into_response()
+}
