@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use countersign_domain::{
     confirmation::{AnswerChannel, CODE_ATTEMPTS_MAX, Objection, Round},
     decide::{
-        self, Amendment, Answer, CallOutcome, CallResult, Cancellation, Change, Context, Decision, Facts, Formality,
-        RoundRequest, Stage, TrackingFacts,
+        self, Amendment, Answer, CallOutcome, CallResult, Cancellation, Change, Context, Decision,
+        Facts, Formality, RoundRequest, Stage, TrackingFacts,
     },
     hold::{Hold, HoldReason},
     ids::{HoldId, OrderId},
@@ -49,23 +49,59 @@ pub(crate) struct NewHold {
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     Audit,
-    Approve { reason: String, channels: Vec<Channel> },
-    Reject { reason: String },
+    Approve {
+        reason: String,
+        channels: Vec<Channel>,
+    },
+    Reject {
+        reason: String,
+    },
     Hold(NewHold),
-    ReleaseHold { hold_id: HoldId, note: String },
-    Assign { handler: Option<String> },
-    Prioritize { score: i32, reason: String, expire_time: DateTime<Utc> },
+    ReleaseHold {
+        hold_id: HoldId,
+        note: String,
+    },
+    Assign {
+        handler: Option<String>,
+    },
+    Prioritize {
+        score: i32,
+        reason: String,
+        expire_time: DateTime<Utc>,
+    },
     Amend(Amendment),
     Cancel(Cancellation),
     OpenRound(RoundRequest),
-    Accept { round: Option<u32>, answer: Given, amount: Option<Money> },
-    Object { round: Option<u32>, answer: Given, objection: Objection },
-    VerifyCode { round: Option<u32>, answer: Given, code: String },
-    CallResult { round: Option<u32>, answer: Given, result: CallResult, objection: Option<Objection> },
+    Accept {
+        round: Option<u32>,
+        answer: Given,
+        amount: Option<Money>,
+    },
+    Object {
+        round: Option<u32>,
+        answer: Given,
+        objection: Objection,
+    },
+    VerifyCode {
+        round: Option<u32>,
+        answer: Given,
+        code: String,
+    },
+    CallResult {
+        round: Option<u32>,
+        answer: Given,
+        result: CallResult,
+        objection: Option<Objection>,
+    },
     Allocate,
-    Progress { stage: Stage, units: Vec<(u32, i64)> },
+    Progress {
+        stage: Stage,
+        units: Vec<(u32, i64)>,
+    },
     Track(TrackingEvent),
-    Expire { round: u32 },
+    Expire {
+        round: u32,
+    },
     Complete,
 }
 
@@ -82,7 +118,11 @@ impl Given {
     fn fill(&self, caller: &str, now: DateTime<Utc>) -> Answer {
         Answer {
             channel: self.channel.unwrap_or(AnswerChannel::Staff),
-            answered_by: if self.answered_by.is_empty() { caller.to_owned() } else { self.answered_by.clone() },
+            answered_by: if self.answered_by.is_empty() {
+                caller.to_owned()
+            } else {
+                self.answered_by.clone()
+            },
             receive_time: self.receive_time.map_or(now, |received| received.min(now)),
         }
     }
@@ -118,12 +158,18 @@ impl From<Decision> for Decided {
 
 impl Deciding {
     /// Carries a command out.
-    pub(crate) async fn run(&self, id: OrderId, command: &Command, call: &Call) -> Result<Outcome, ServiceError> {
+    pub(crate) async fn run(
+        &self,
+        id: OrderId,
+        command: &Command,
+        call: &Call,
+    ) -> Result<Outcome, ServiceError> {
         if let Some(outcome) = self.replay(call).await? {
             return Ok(outcome);
         }
         for _ in 0..RUNS_MAX {
-            let (order, now) = tokio::try_join!(self.get(id), async { Ok(self.store.now().await?) })?;
+            let (order, now) =
+                tokio::try_join!(self.get(id), async { Ok(self.store.now().await?) })?;
             if !call.etag.is_empty() && call.etag != convert::order::etag(order.version) {
                 return Err(ServiceError::etag_mismatch());
             }
@@ -185,7 +231,9 @@ impl Deciding {
                 }
             }
         }
-        Err(ServiceError::Aborted { reason: "ORDER_CONTENTION" })
+        Err(ServiceError::Aborted {
+            reason: "ORDER_CONTENTION",
+        })
     }
 
     /// The answer of a call that was carried out before.
@@ -217,11 +265,19 @@ impl Deciding {
             return Ok((answer, false));
         }
         let first = key.find(&self.store).await?;
-        Ok((first.ok_or_else(|| ServiceError::internal("a remembered call is gone"))?, true))
+        Ok((
+            first.ok_or_else(|| ServiceError::internal("a remembered call is gone"))?,
+            true,
+        ))
     }
 
     /// Gathers the facts that a command needs and has the domain decide.
-    async fn decide(&self, order: &Order, command: &Command, context: &Context<'_>) -> Result<Decided, ServiceError> {
+    async fn decide(
+        &self,
+        order: &Order,
+        command: &Command,
+        context: &Context<'_>,
+    ) -> Result<Decided, ServiceError> {
         let store = &self.store;
         let decision = match command {
             Command::Audit => {
@@ -231,23 +287,28 @@ impl Deciding {
                 let lines = gathered.with(self, context.now, |facts| {
                     decide::reserve(&mut copy, facts, context.now, &mut Vec::new())
                 });
-                let findings = gathered.known.policies.rules.evaluate(&countersign_domain::audit::AuditInput {
-                    order,
-                    customer: gathered.customer.as_deref(),
-                    policy: &gathered.policy,
-                    lines: &lines,
-                    duplicate_of: None,
-                    now: context.now,
-                });
+                let findings = gathered.known.policies.rules.evaluate(
+                    &countersign_domain::audit::AuditInput {
+                        order,
+                        customer: gathered.customer.as_deref(),
+                        policy: &gathered.policy,
+                        lines: &lines,
+                        duplicate_of: None,
+                        now: context.now,
+                    },
+                );
                 decide::audit_again(order, findings, context)?
             }
             Command::Approve { reason, channels } => {
                 let policy = self.policy(order).await?;
                 decide::approve(order, reason, channels, &policy, &self.link_key, context)?
             }
-            Command::Reject { reason } => {
-                decide::reject(order, store.find_open_round(order.id).await?.as_ref(), reason, context)?
-            }
+            Command::Reject { reason } => decide::reject(
+                order,
+                store.find_open_round(order.id).await?.as_ref(),
+                reason,
+                context,
+            )?,
             Command::Hold(new) => decide::hold(
                 order,
                 Hold {
@@ -261,23 +322,44 @@ impl Deciding {
                 },
                 context,
             )?,
-            Command::ReleaseHold { hold_id, note } => decide::release_hold(order, *hold_id, note, context)?,
+            Command::ReleaseHold { hold_id, note } => {
+                decide::release_hold(order, *hold_id, note, context)?
+            }
             Command::Assign { handler } => decide::assign(order, handler.as_deref(), context)?,
             Command::Prioritize {
                 score,
                 reason,
                 expire_time,
             } => decide::prioritize(order, *score, reason, *expire_time, context)?,
-            Command::Amend(amendment) => return self.amend(order, amendment, context).await.map(Decided::from),
-            Command::Cancel(cancellation) => {
-                decide::cancel(order, store.find_open_round(order.id).await?.as_ref(), cancellation, context)?
+            Command::Amend(amendment) => {
+                return self
+                    .amend(order, amendment, context)
+                    .await
+                    .map(Decided::from);
             }
+            Command::Cancel(cancellation) => decide::cancel(
+                order,
+                store.find_open_round(order.id).await?.as_ref(),
+                cancellation,
+                context,
+            )?,
             Command::OpenRound(request) => {
                 let policy = self.policy(order).await?;
                 let open = store.find_open_round(order.id).await?;
-                decide::open_round(order, open.as_ref(), request, &policy, &self.link_key, context)?
+                decide::open_round(
+                    order,
+                    open.as_ref(),
+                    request,
+                    &policy,
+                    &self.link_key,
+                    context,
+                )?
             }
-            Command::Accept { round, answer, amount } => {
+            Command::Accept {
+                round,
+                answer,
+                amount,
+            } => {
                 let round = self.round(order, *round).await?;
                 return self.accept(order, &round, answer, *amount, context).await;
             }
@@ -287,9 +369,19 @@ impl Deciding {
                 objection,
             } => {
                 let round = self.round(order, *round).await?;
-                decide::object(order, &round, &answer.fill(context.actor, context.now), objection, context)?
+                decide::object(
+                    order,
+                    &round,
+                    &answer.fill(context.actor, context.now),
+                    objection,
+                    context,
+                )?
             }
-            Command::VerifyCode { round, answer, code } => {
+            Command::VerifyCode {
+                round,
+                answer,
+                code,
+            } => {
                 let round = self.round(order, *round).await?;
                 return self.verify_code(order, &round, answer, code, context).await;
             }
@@ -308,7 +400,13 @@ impl Deciding {
                     let objection = objection.as_ref().ok_or_else(|| {
                         ServiceError::invalid("objection", "must be given with ANSWERED_OBJECTED")
                     })?;
-                    decide::object(order, &round, &answer.fill(context.actor, context.now), objection, context)?
+                    decide::object(
+                        order,
+                        &round,
+                        &answer.fill(context.actor, context.now),
+                        objection,
+                        context,
+                    )?
                 }
                 _ => decide::call_result(order, result, context)?,
             },
@@ -376,10 +474,15 @@ impl Deciding {
         if used >= CODE_ATTEMPTS_MAX {
             return Err(ServiceError::FailedPrecondition {
                 reason: "CODE_LOCKED",
-                message: format!("{CODE_ATTEMPTS_MAX} wrong codes were given: use the link, or ask the customer again"),
+                message: format!(
+                    "{CODE_ATTEMPTS_MAX} wrong codes were given: use the link, or ask the customer again"
+                ),
             });
         }
-        if self.link_key.code_matches(order.id, round.round, code, &round.code_hash) {
+        if self
+            .link_key
+            .code_matches(order.id, round.round, code, &round.code_hash)
+        {
             let answer = Given {
                 channel: Some(answer.channel.unwrap_or(AnswerChannel::Code)),
                 ..answer.clone()
@@ -389,13 +492,21 @@ impl Deciding {
         Ok(Decided {
             refusal: Some(ServiceError::invalid(
                 "code",
-                format!("is not the code of this order; {} more tries", CODE_ATTEMPTS_MAX - used - 1),
+                format!(
+                    "is not the code of this order; {} more tries",
+                    CODE_ATTEMPTS_MAX - used - 1
+                ),
             )),
             ..decide::code_refused(order, round, context).into()
         })
     }
 
-    async fn track(&self, order: &Order, event: &TrackingEvent, context: &Context<'_>) -> Result<Decided, ServiceError> {
+    async fn track(
+        &self,
+        order: &Order,
+        event: &TrackingEvent,
+        context: &Context<'_>,
+    ) -> Result<Decided, ServiceError> {
         let (known, policy) = tokio::try_join!(
             async { Ok(self.store.list_tracking_events(order.id).await?) },
             self.policy(order)
@@ -417,7 +528,12 @@ impl Deciding {
         })
     }
 
-    async fn amend(&self, order: &Order, amendment: &Amendment, context: &Context<'_>) -> Result<Decision, ServiceError> {
+    async fn amend(
+        &self,
+        order: &Order,
+        amendment: &Amendment,
+        context: &Context<'_>,
+    ) -> Result<Decision, ServiceError> {
         let skus: Vec<&str> = amendment
             .lines
             .iter()
@@ -454,13 +570,22 @@ impl Deciding {
     /// A round by its number, else the last one: an answer that comes too late is recorded there.
     async fn round(&self, order: &Order, number: Option<u32>) -> Result<Round, ServiceError> {
         let number = number.unwrap_or(order.progress.last_round);
-        self.store.find_round(order.id, number).await?.ok_or_else(|| {
-            ServiceError::not_found(format!("{}/confirmations/{number}", order.id.resource_name()))
-        })
+        self.store
+            .find_round(order.id, number)
+            .await?
+            .ok_or_else(|| {
+                ServiceError::not_found(format!(
+                    "{}/confirmations/{number}",
+                    order.id.resource_name()
+                ))
+            })
     }
 
     /// The policy in force for the order's type.
-    pub(crate) async fn policy(&self, order: &Order) -> Result<std::sync::Arc<OrderPolicy>, ServiceError> {
+    pub(crate) async fn policy(
+        &self,
+        order: &Order,
+    ) -> Result<std::sync::Arc<OrderPolicy>, ServiceError> {
         self.references
             .policies()
             .await?
@@ -518,7 +643,12 @@ struct Gathered {
 
 impl Gathered {
     /// Lends it as the domain wants it.
-    fn with<T>(&mut self, deciding: &Deciding, now: DateTime<Utc>, work: impl FnOnce(&mut Facts<'_>) -> T) -> T {
+    fn with<T>(
+        &mut self,
+        deciding: &Deciding,
+        now: DateTime<Utc>,
+        work: impl FnOnce(&mut Facts<'_>) -> T,
+    ) -> T {
         let known = &self.known;
         let ids = Ids::at(now);
         work(&mut Facts {

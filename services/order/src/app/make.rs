@@ -42,7 +42,9 @@ impl Ids {
 
     /// Ids of as many outbox rows.
     pub(crate) fn outbox(self, count: usize) -> Vec<Uuid> {
-        (0..count).map(|_| OutboxId::new_v7(self.now, &mut rng()).as_uuid()).collect()
+        (0..count)
+            .map(|_| OutboxId::new_v7(self.now, &mut rng()).as_uuid())
+            .collect()
     }
 
     /// The row that remembers a call with its answer.
@@ -51,7 +53,10 @@ impl Ids {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where ids take their randomness")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where ids take their randomness"
+)]
 fn rng() -> rand::rngs::ThreadRng {
     rand::rng()
 }

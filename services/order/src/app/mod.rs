@@ -1,12 +1,16 @@
 //! Use cases: load what a decision needs, let the domain decide, have the store write it.
 
 pub(crate) mod command;
+pub(crate) mod filter;
 pub mod idempotency;
 pub(crate) mod intake;
 pub(crate) mod make;
 pub(crate) mod numbers;
+pub(crate) mod order_by;
+pub(crate) mod page;
 pub(crate) mod references;
 pub(crate) mod timers;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 
@@ -37,7 +41,10 @@ impl Deciding {
             return Ok(id);
         }
         let number = OrderNumber::parse(name.trim_start_matches("orders/")).map_err(|_| {
-            ServiceError::invalid("name", "must be orders/{id} or an order number such as 2611-0000123-4")
+            ServiceError::invalid(
+                "name",
+                "must be orders/{id} or an order number such as 2611-0000123-4",
+            )
         })?;
         self.store
             .find_order_by_number(&number)

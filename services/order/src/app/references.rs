@@ -72,7 +72,8 @@ impl Known {
 
     /// Months of warranty; 0 where there is none or the product is unknown.
     pub(crate) fn warranty_months(&self, sku: &str) -> u32 {
-        self.product(sku).map_or(0, |product| product.profile.warranty_months)
+        self.product(sku)
+            .map_or(0, |product| product.profile.warranty_months)
     }
 
     pub(crate) fn prices(&self, sku: &str) -> Option<Arc<[Price]>> {
@@ -99,7 +100,11 @@ impl References {
     }
 
     /// Everything about these goods and customers.
-    pub(crate) async fn know(&self, skus: &[&str], customers: &[&str]) -> Result<Known, StoreError> {
+    pub(crate) async fn know(
+        &self,
+        skus: &[&str],
+        customers: &[&str],
+    ) -> Result<Known, StoreError> {
         let versions = self.store.reference_versions().await?;
         let policies = self.refresh(versions).await?;
         let mut known = Known {
@@ -154,9 +159,13 @@ impl References {
             if cache.versions.customers != versions.customers {
                 cache.customers.clear();
             }
-            let stale = cache.versions.policies != versions.policies || cache.policies.current.is_empty();
+            let stale =
+                cache.versions.policies != versions.policies || cache.policies.current.is_empty();
             let policies = cache.versions.policies;
-            cache.versions = ReferenceVersions { policies, ..versions };
+            cache.versions = ReferenceVersions {
+                policies,
+                ..versions
+            };
             stale
         };
         if stale {
@@ -169,7 +178,8 @@ impl References {
     }
 
     async fn load_policies(&self) -> Result<Policies, StoreError> {
-        let (policies, rules) = tokio::try_join!(self.store.list_policies(), self.store.list_rules())?;
+        let (policies, rules) =
+            tokio::try_join!(self.store.list_policies(), self.store.list_rules())?;
         // Oldest first, so that the newest version of a type is what stays.
         let current = policies
             .into_iter()
@@ -178,8 +188,16 @@ impl References {
         let rules = RuleSet::compile(&rules).map_err(|errors| StoreError::Inconsistent {
             table: "audit_rules",
             column: "rule",
-            row: errors.iter().map(|error| error.rule.as_str()).collect::<Vec<_>>().join(", "),
-            problem: errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            row: errors
+                .iter()
+                .map(|error| error.rule.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+            problem: errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
         })?;
         Ok(Policies { current, rules })
     }
@@ -191,7 +209,11 @@ impl References {
 }
 
 /// Copies what is there and names what is not, each once.
-fn take<'k, V: Clone>(cached: &HashMap<String, V>, keys: &[&'k str], into: &mut HashMap<String, V>) -> Vec<&'k str> {
+fn take<'k, V: Clone>(
+    cached: &HashMap<String, V>,
+    keys: &[&'k str],
+    into: &mut HashMap<String, V>,
+) -> Vec<&'k str> {
     let mut missing = Vec::new();
     for key in keys {
         match cached.get(*key) {

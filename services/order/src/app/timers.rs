@@ -36,7 +36,11 @@ pub(crate) fn spawn(deciding: &Arc<Deciding>, lifecycle: &Lifecycle) {
                 }
             };
             let pause = if fired == 0 { POLL } else { Duration::ZERO };
-            if soft.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            if soft
+                .run_until_cancelled(tokio::time::sleep(pause))
+                .await
+                .is_none()
+            {
                 return;
             }
         }
@@ -44,12 +48,23 @@ pub(crate) fn spawn(deciding: &Arc<Deciding>, lifecycle: &Lifecycle) {
     let soft = lifecycle.soft();
     let purging = Arc::clone(deciding);
     lifecycle.spawn("purge", async move {
-        while soft.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await.is_some() {
-            let purged = async { purging.store.purge_requests(purging.store.now().await?).await };
+        while soft
+            .run_until_cancelled(tokio::time::sleep(PURGE_EVERY))
+            .await
+            .is_some()
+        {
+            let purged = async {
+                purging
+                    .store
+                    .purge_requests(purging.store.now().await?)
+                    .await
+            };
             match purged.await {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "forgot calls that nobody repeats any more"),
-                Err(error) => tracing::warn!(error = %error, "remembered calls could not be purged"),
+                Err(error) => {
+                    tracing::warn!(error = %error, "remembered calls could not be purged")
+                }
             }
         }
     });
@@ -69,7 +84,9 @@ impl Deciding {
         for result in fired {
             match result {
                 Ok(()) => done += 1,
-                Err(error) => tracing::warn!(error = %error, "a timer could not be carried out; trying again"),
+                Err(error) => {
+                    tracing::warn!(error = %error, "a timer could not be carried out; trying again")
+                }
             }
         }
         Ok(done)
@@ -90,7 +107,9 @@ impl Deciding {
             Ok(_) | Err(ServiceError::NotFound { .. }) => {}
             // A hold keeps a delivered order from being complete; releasing it does not set the timer again, so it waits.
             Err(ServiceError::FailedPrecondition { .. }) if timer.kind == TimerKind::Completion => {
-                self.store.postpone_timer(&timer, chrono::Duration::hours(1)).await?;
+                self.store
+                    .postpone_timer(&timer, chrono::Duration::hours(1))
+                    .await?;
                 return Ok(());
             }
             Err(error) => return Err(error),

@@ -21,7 +21,11 @@ pub(crate) fn to_proto(round: &Round) -> v1::Confirmation {
     let details = &round.details;
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     v1::Confirmation {
-        name: format!("{}/confirmations/{}", round.order_id.resource_name(), round.round),
+        name: format!(
+            "{}/confirmations/{}",
+            round.order_id.resource_name(),
+            round.round
+        ),
         round: number(round.round),
         revision: number(round.revision),
         mode: word::to_proto::<v1::ConfirmationMode>(round.mode.as_str()),
@@ -35,13 +39,17 @@ pub(crate) fn to_proto(round: &Round) -> v1::Confirmation {
         create_time: Some(time::to_proto(round.create_time)),
         expire_time: Some(time::to_proto(round.expire_time)),
         answer_time: details.answer_time.map(time::to_proto),
-        answer_channel: details
-            .answer_channel
-            .map_or(0, |channel| word::to_proto::<v1::AnswerChannel>(channel.as_str())),
+        answer_channel: details.answer_channel.map_or(0, |channel| {
+            word::to_proto::<v1::AnswerChannel>(channel.as_str())
+        }),
         answered_by: details.answered_by.clone(),
         objection: details.objection.as_ref().map(|objection| v1::Objection {
             category: word::to_proto::<v1::ObjectionCategory>(objection.category.as_str()),
-            line_numbers: objection.line_numbers.iter().map(|line| number(*line)).collect(),
+            line_numbers: objection
+                .line_numbers
+                .iter()
+                .map(|line| number(*line))
+                .collect(),
             text: objection.text.clone(),
         }),
         late_answers: details
@@ -80,17 +88,39 @@ pub(crate) fn tracking_to_proto(order: OrderId, event: &TrackingEvent) -> v1::Tr
 }
 
 /// Checks a tracking event. Its id and time of receipt are filled in later.
-pub(crate) fn tracking_from_proto(event: &v1::TrackingEvent, violations: &mut Violations) -> Option<TrackingEvent> {
+pub(crate) fn tracking_from_proto(
+    event: &v1::TrackingEvent,
+    violations: &mut Violations,
+) -> Option<TrackingEvent> {
     let source = key(&event.source, "event.source", violations);
-    let source_event_id = short(&event.source_event_id, 1, 128, "event.source_event_id", violations);
-    let status = word::from_proto::<v1::TrackingStatus, TrackingStatus>(event.status, "event.status", violations);
+    let source_event_id = short(
+        &event.source_event_id,
+        1,
+        128,
+        "event.source_event_id",
+        violations,
+    );
+    let status = word::from_proto::<v1::TrackingStatus, TrackingStatus>(
+        event.status,
+        "event.status",
+        violations,
+    );
     let reason = reason(&event.reason, violations);
     let report_time = violations
         .require("event.report_time", event.report_time.as_ref())
         .and_then(|report| time::from_proto(report, "event.report_time", violations));
     let place = short(&event.place, 0, 200, "event.place", violations);
-    let tracking_number = short(&event.tracking_number, 0, 64, "event.tracking_number", violations);
-    let note = violations.take("event.note", checked_text(&event.note, 0, 1_000, TextKind::MultiLine));
+    let tracking_number = short(
+        &event.tracking_number,
+        0,
+        64,
+        "event.tracking_number",
+        violations,
+    );
+    let note = violations.take(
+        "event.note",
+        checked_text(&event.note, 0, 1_000, TextKind::MultiLine),
+    );
     let report_time = report_time?;
     Some(TrackingEvent {
         id: TrackingEventId::from_uuid(Uuid::nil()),
@@ -116,9 +146,11 @@ fn reason(reason: &str, violations: &mut Violations) -> Option<String> {
             && reason
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-            && REASON_PREFIXES
-                .iter()
-                .any(|prefix| reason.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_'))));
+            && REASON_PREFIXES.iter().any(|prefix| {
+                reason
+                    .strip_prefix(prefix)
+                    .is_some_and(|rest| rest.starts_with('_'))
+            }));
     if !fits {
         violations.add(
             "event.reason",
@@ -135,7 +167,11 @@ fn reason(reason: &str, violations: &mut Violations) -> Option<String> {
 /// A contact as callers see it.
 pub(crate) fn contact_to_proto(contact: &RecordedContact) -> v1::OrderContact {
     v1::OrderContact {
-        name: format!("{}/{}", contact.order_id.resource_name(), contact.id.resource_name()),
+        name: format!(
+            "{}/{}",
+            contact.order_id.resource_name(),
+            contact.id.resource_name()
+        ),
         direction: match contact.direction.as_str() {
             "INBOUND" => v1::ContactDirection::Inbound,
             _ => v1::ContactDirection::Outbound,

@@ -6,9 +6,7 @@ use countersign_domain::{
     line::LineExtras,
     locale::{Locale, TimeZone},
     money::{Currency, Money},
-    order::{
-        Channel, Contact, Delivery, PaymentMethod, ShortagePolicy, Terms, TransactionType,
-    },
+    order::{Channel, Contact, Delivery, PaymentMethod, ShortagePolicy, Terms, TransactionType},
     phone::PhoneNumber,
     place::{CountryCode, PostalAddress},
     text::{Key, TextKind, checked_text},
@@ -44,9 +42,18 @@ pub(crate) fn new_order(
     let at = |field: &str| format!("{path}.{field}");
     let client_reference = key(&order.client_reference, &at("client_reference"), violations);
     let order_type = key(&order.order_type, &at("order_type"), violations);
-    let customer = order.customer.strip_prefix("customers/").unwrap_or(&order.customer);
+    let customer = order
+        .customer
+        .strip_prefix("customers/")
+        .unwrap_or(&order.customer);
     let customer = key(customer, &at("customer"), violations);
-    let source_channel = short(&order.source_channel, 1, 32, &at("source_channel"), violations);
+    let source_channel = short(
+        &order.source_channel,
+        1,
+        32,
+        &at("source_channel"),
+        violations,
+    );
     let handler = short(&order.handler, 0, 64, &at("handler"), violations);
     let total = match &order.total {
         Some(total) => amount(total, &at("total"), violations),
@@ -75,7 +82,10 @@ pub(crate) fn new_order(
 }
 
 /// Everything but the lines and the total. The outer option is always there; it lets the caller go on collecting.
-#[expect(clippy::option_option, reason = "the inner one is what was wrong, the outer one keeps `?` out of the way")]
+#[expect(
+    clippy::option_option,
+    reason = "the inner one is what was wrong, the outer one keeps `?` out of the way"
+)]
 pub(crate) fn terms(
     order: &v1::Order,
     path: &str,
@@ -87,7 +97,9 @@ pub(crate) fn terms(
     let entered_by = short(&order.entered_by, 0, 64, &at("entered_by"), violations);
     let transaction_type = match order.transaction_type {
         0 => Some(TransactionType::General),
-        value => word::from_proto::<v1::TransactionType, _>(value, &at("transaction_type"), violations),
+        value => {
+            word::from_proto::<v1::TransactionType, _>(value, &at("transaction_type"), violations)
+        }
     };
     let payment_method = word::from_proto::<v1::PaymentMethod, PaymentMethod>(
         order.payment_method,
@@ -96,7 +108,9 @@ pub(crate) fn terms(
     );
     let shortage = match order.shortage_policy {
         0 => Some(ShortagePolicy::WaitAll),
-        value => word::from_proto::<v1::ShortagePolicy, _>(value, &at("shortage_policy"), violations),
+        value => {
+            word::from_proto::<v1::ShortagePolicy, _>(value, &at("shortage_policy"), violations)
+        }
     };
     let delivery = match &order.delivery {
         Some(delivery) => self::delivery(delivery, order, &at("delivery"), sender, violations),
@@ -121,7 +135,12 @@ pub(crate) fn terms(
         violations.take(at("time_zone"), TimeZone::parse(&order.time_zone))
     };
     let freight = part_of_total(order.freight.as_ref(), &at("freight"), currency, violations);
-    let discount = part_of_total(order.discount.as_ref(), &at("discount"), currency, violations);
+    let discount = part_of_total(
+        order.discount.as_ref(),
+        &at("discount"),
+        currency,
+        violations,
+    );
     let annotations_fit = annotations(order, &at("annotations"), violations);
     let place_time = order
         .place_time
@@ -158,7 +177,13 @@ fn contact(
     country: Option<CountryCode>,
     violations: &mut Violations,
 ) -> Option<Contact> {
-    let display_name = short(&contact.display_name, 1, 200, &format!("{path}.display_name"), violations);
+    let display_name = short(
+        &contact.display_name,
+        1,
+        200,
+        &format!("{path}.display_name"),
+        violations,
+    );
     let email = optional(&contact.email, |text| {
         violations.take(format!("{path}.email"), EmailAddress::parse(text))
     });
@@ -167,8 +192,12 @@ fn contact(
     });
     let preferred = match contact.preferred_channel {
         0 => Some(None),
-        value => word::from_proto::<v1::Channel, Channel>(value, &format!("{path}.preferred_channel"), violations)
-            .map(Some),
+        value => word::from_proto::<v1::Channel, Channel>(
+            value,
+            &format!("{path}.preferred_channel"),
+            violations,
+        )
+        .map(Some),
     };
     Some(Contact {
         display_name: display_name?,
@@ -200,13 +229,22 @@ fn delivery(
             .map(|contact| contact.display_name.clone())
             .or_else(|| Some(String::new()))
     } else {
-        short(&delivery.consignee, 1, 200, &format!("{path}.consignee"), violations)
+        short(
+            &delivery.consignee,
+            1,
+            200,
+            &format!("{path}.consignee"),
+            violations,
+        )
     };
     let phone = optional(&delivery.phone, |text| {
         violations.take(format!("{path}.phone"), PhoneNumber::parse(text, country))
     });
     let window = match &delivery.requested_window {
-        Some(window) => time::window_from_proto(window, &format!("{path}.requested_window"), violations).map(Some),
+        Some(window) => {
+            time::window_from_proto(window, &format!("{path}.requested_window"), violations)
+                .map(Some)
+        }
         None => Some(None),
     };
     let wishes = violations.take(
@@ -230,7 +268,10 @@ pub(crate) fn lines(
     violations: &mut Violations,
 ) -> Option<Vec<NewLine>> {
     if lines.is_empty() || lines.len() > LINES_MAX {
-        violations.add(path, format!("must be 1 to {LINES_MAX} lines, not {}", lines.len()));
+        violations.add(
+            path,
+            format!("must be 1 to {LINES_MAX} lines, not {}", lines.len()),
+        );
         return None;
     }
     // Every line is looked at, also after a bad one: all that is wrong is named at once.
@@ -251,14 +292,23 @@ fn line(
     let at = |field: &str| format!("{path}.{field}");
     let sku = key(&line.sku, &at("sku"), violations);
     let goods_name = short(&line.goods_name, 1, 500, &at("goods_name"), violations);
-    let specification = short(&line.specification, 0, 500, &at("specification"), violations);
+    let specification = short(
+        &line.specification,
+        0,
+        500,
+        &at("specification"),
+        violations,
+    );
     let unit = if line.unit.is_empty() {
         Some("piece".to_owned())
     } else {
         short(&line.unit, 1, 32, &at("unit"), violations)
     };
     if !(1..=QUANTITY_MAX).contains(&line.quantity) {
-        violations.add(at("quantity"), format!("must be 1 to {QUANTITY_MAX}, not {}", line.quantity));
+        violations.add(
+            at("quantity"),
+            format!("must be 1 to {QUANTITY_MAX}, not {}", line.quantity),
+        );
     }
     let unit_price = match &line.unit_price {
         Some(price) => amount(price, &at("unit_price"), violations),
@@ -273,12 +323,24 @@ fn line(
         .iter()
         .take(50)
         .enumerate()
-        .map(|(index, part)| short(part, 1, 200, &format!("{path}.accessories[{index}]"), violations))
+        .map(|(index, part)| {
+            short(
+                part,
+                1,
+                200,
+                &format!("{path}.accessories[{index}]"),
+                violations,
+            )
+        })
         .collect();
     let words = |text: &str, field: &str, violations: &mut Violations| {
         violations.take(at(field), checked_text(text, 0, 1_000, TextKind::MultiLine))
     };
-    let processing_instructions = words(&line.processing_instructions, "processing_instructions", violations);
+    let processing_instructions = words(
+        &line.processing_instructions,
+        "processing_instructions",
+        violations,
+    );
     let customization = words(&line.customization, "customization", violations);
     Some(NewLine {
         sku: sku?,
@@ -297,11 +359,19 @@ fn line(
 
 /// A key of ours or the sender's: 1 to 64 characters, no white space at the ends.
 pub(crate) fn key(text: &str, field: &str, violations: &mut Violations) -> Option<String> {
-    violations.take(field, Key::parse(text)).map(|key| key.as_str().to_owned())
+    violations
+        .take(field, Key::parse(text))
+        .map(|key| key.as_str().to_owned())
 }
 
 /// A text of one line.
-pub(crate) fn short(text: &str, min: usize, max: usize, field: &str, violations: &mut Violations) -> Option<String> {
+pub(crate) fn short(
+    text: &str,
+    min: usize,
+    max: usize,
+    field: &str,
+    violations: &mut Violations,
+) -> Option<String> {
     violations.take(field, checked_text(text, min, max, TextKind::SingleLine))
 }
 
@@ -332,7 +402,12 @@ fn part_of_total(
     Some(part.minor)
 }
 
-fn same_currency(money: Option<Money>, currency: Option<Currency>, field: &str, violations: &mut Violations) {
+fn same_currency(
+    money: Option<Money>,
+    currency: Option<Currency>,
+    field: &str,
+    violations: &mut Violations,
+) {
     if let (Some(money), Some(currency)) = (money, currency)
         && money.currency != currency
     {
@@ -350,7 +425,10 @@ fn annotations(order: &v1::Order, path: &str, violations: &mut Violations) -> bo
     }
     for (name, value) in order.annotations.iter().take(ANNOTATIONS_MAX) {
         let field = format!("{path}[{:?}]", name.chars().take(64).collect::<String>());
-        violations.take(field.as_str(), checked_text(name, 1, 64, TextKind::SingleLine));
+        violations.take(
+            field.as_str(),
+            checked_text(name, 1, 64, TextKind::SingleLine),
+        );
         violations.take(
             field.as_str(),
             checked_text(value, 0, ANNOTATION_CHARS_MAX, TextKind::MultiLine),
@@ -362,5 +440,9 @@ fn annotations(order: &v1::Order, path: &str, violations: &mut Violations) -> bo
 /// Nothing when empty, else what the check says; the outer option is whether it may go on.
 #[expect(clippy::option_option, reason = "absent is right, wrong is not")]
 fn optional<T>(text: &str, check: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
-    if text.is_empty() { Some(None) } else { check(text).map(Some) }
+    if text.is_empty() {
+        Some(None)
+    } else {
+        check(text).map(Some)
+    }
 }

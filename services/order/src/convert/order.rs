@@ -1,7 +1,5 @@
 //! Orders on their way out.
 
-
-
 use countersign_domain::{
     audit::Finding,
     decide::allowed_actions,
@@ -25,12 +23,17 @@ pub(crate) fn to_proto(order: &Order) -> v1::Order {
     let terms = &order.terms;
     let currency = order.total.currency;
     let minor = |minor: i64| {
-        Some(money::to_proto(countersign_domain::money::Money::new(minor, currency)))
+        Some(money::to_proto(countersign_domain::money::Money::new(
+            minor, currency,
+        )))
     };
     v1::Order {
         name: order.id.resource_name(),
         client_reference: order.client_reference.clone(),
-        order_number: order.order_number.map(|number| number.to_string()).unwrap_or_default(),
+        order_number: order
+            .order_number
+            .map(|number| number.to_string())
+            .unwrap_or_default(),
         revision: i32::try_from(order.revision).unwrap_or(i32::MAX),
         order_type: order.order_type.clone(),
         transaction_type: word::to_proto::<v1::TransactionType>(terms.transaction_type.as_str()),
@@ -87,8 +90,16 @@ pub(crate) fn to_proto(order: &Order) -> v1::Order {
 fn contact(contact: &Contact) -> v1::Contact {
     v1::Contact {
         display_name: contact.display_name.clone(),
-        email: contact.email.as_ref().map(|email| email.as_str().to_owned()).unwrap_or_default(),
-        phone: contact.phone.as_ref().map(|phone| phone.as_e164().to_owned()).unwrap_or_default(),
+        email: contact
+            .email
+            .as_ref()
+            .map(|email| email.as_str().to_owned())
+            .unwrap_or_default(),
+        phone: contact
+            .phone
+            .as_ref()
+            .map(|phone| phone.as_e164().to_owned())
+            .unwrap_or_default(),
         preferred_channel: contact
             .preferred_channel
             .map_or(0, |channel| word::to_proto::<v1::Channel>(channel.as_str())),
@@ -99,7 +110,11 @@ fn delivery(delivery: &Delivery) -> v1::Delivery {
     v1::Delivery {
         address: Some(place::to_proto(&delivery.address)),
         consignee: delivery.consignee.clone(),
-        phone: delivery.phone.as_ref().map(|phone| phone.as_e164().to_owned()).unwrap_or_default(),
+        phone: delivery
+            .phone
+            .as_ref()
+            .map(|phone| phone.as_e164().to_owned())
+            .unwrap_or_default(),
         requested_window: delivery.requested_window.map(time::window_to_proto),
         wishes: delivery.wishes.clone(),
     }
@@ -154,12 +169,15 @@ fn priority(priority: &Priority) -> v1::Priority {
                 explanation: component.explanation.clone(),
             })
             .collect(),
-        r#override: priority.overridden.as_ref().map(|set| v1::PriorityOverride {
-            score: set.score,
-            reason: set.reason.clone(),
-            expire_time: Some(time::to_proto(set.expire_time)),
-            actor: set.actor.clone(),
-        }),
+        r#override: priority
+            .overridden
+            .as_ref()
+            .map(|set| v1::PriorityOverride {
+                score: set.score,
+                reason: set.reason.clone(),
+                expire_time: Some(time::to_proto(set.expire_time)),
+                actor: set.actor.clone(),
+            }),
     }
 }
 
@@ -195,7 +213,11 @@ pub(crate) fn event_to_proto(event: &OrderEvent) -> v1::OrderEvent {
     let details = &event.details;
 
     v1::OrderEvent {
-        name: format!("{}/events/{}", event.order_id.resource_name(), event.version),
+        name: format!(
+            "{}/events/{}",
+            event.order_id.resource_name(),
+            event.version
+        ),
         order: event.order_id.resource_name(),
         kind: event.kind.as_str().to_owned(),
         revision: i32::try_from(event.revision).unwrap_or(i32::MAX),

@@ -32,7 +32,12 @@ pub(crate) fn caller_of(metadata: &MetadataMap) -> Result<String, ServiceError> 
                     .all(|byte| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte))
         })
         .map(ToOwned::to_owned)
-        .ok_or_else(|| ServiceError::invalid(CALLER, "must be 1 to 64 characters of A–Z a–z 0–9 . _ : @ -"))
+        .ok_or_else(|| {
+            ServiceError::invalid(
+                CALLER,
+                "must be 1 to 64 characters of A–Z a–z 0–9 . _ : @ -",
+            )
+        })
 }
 
 /// A call and its parts.

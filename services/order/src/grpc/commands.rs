@@ -3,7 +3,8 @@
 use countersign_domain::{
     confirmation::{AnswerChannel, ConfirmationMode, Objection, ObjectionCategory},
     decide::{
-        Amendment, CallOutcome, CallResult, CancelReason, Cancellation, Initiator, LineCancellation, RoundRequest,
+        Amendment, CallOutcome, CallResult, CancelReason, Cancellation, Initiator,
+        LineCancellation, RoundRequest,
     },
     hold::HoldReason,
     ids::{HoldId, OrderId},
@@ -33,7 +34,14 @@ type Answer<T> = Result<Response<T>, Status>;
 macro_rules! command {
     ($app:ident, $request:ident, $method:literal, $name:ident, |$inner:ident, $violations:ident| $body:expr) => {{
         let mut violations = Violations::new();
-        let CallParts { call, inner, id } = call_of($app, $request, $method, |inner| &inner.$name, &mut violations).await?;
+        let CallParts { call, inner, id } = call_of(
+            $app,
+            $request,
+            $method,
+            |inner| &inner.$name,
+            &mut violations,
+        )
+        .await?;
         let command = {
             let ($inner, $violations) = (&inner, &mut violations);
             $body
@@ -49,31 +57,51 @@ fn order_answer(outcome: Outcome) -> Answer<v1::Order> {
 }
 
 impl App {
-    pub(crate) async fn audit_order(&self, request: Request<v1::AuditOrderRequest>) -> Answer<v1::Order> {
-        let (outcome, _) = command!(self, request, "AuditOrder", name, |_inner, _violations| Some(Command::Audit));
-        order_answer(outcome)
-    }
-
-    pub(crate) async fn approve_order(&self, request: Request<v1::ApproveOrderRequest>) -> Answer<v1::Order> {
-        let (outcome, _) = command!(self, request, "ApproveOrder", name, |inner, violations| {
-            let reason = words(&inner.reason, "reason", violations);
-            let channels = channels(&inner.channels, violations);
-            reason.zip(channels).map(|(reason, channels)| Command::Approve { reason, channels })
+    pub(crate) async fn audit_order(
+        &self,
+        request: Request<v1::AuditOrderRequest>,
+    ) -> Answer<v1::Order> {
+        let (outcome, _) = command!(self, request, "AuditOrder", name, |_inner, _violations| {
+            Some(Command::Audit)
         });
         order_answer(outcome)
     }
 
-    pub(crate) async fn reject_order(&self, request: Request<v1::RejectOrderRequest>) -> Answer<v1::Order> {
+    pub(crate) async fn approve_order(
+        &self,
+        request: Request<v1::ApproveOrderRequest>,
+    ) -> Answer<v1::Order> {
+        let (outcome, _) = command!(self, request, "ApproveOrder", name, |inner, violations| {
+            let reason = words(&inner.reason, "reason", violations);
+            let channels = channels(&inner.channels, violations);
+            reason
+                .zip(channels)
+                .map(|(reason, channels)| Command::Approve { reason, channels })
+        });
+        order_answer(outcome)
+    }
+
+    pub(crate) async fn reject_order(
+        &self,
+        request: Request<v1::RejectOrderRequest>,
+    ) -> Answer<v1::Order> {
         let (outcome, _) = command!(self, request, "RejectOrder", name, |inner, violations| {
             words(&inner.reason, "reason", violations).map(|reason| Command::Reject { reason })
         });
         order_answer(outcome)
     }
 
-    pub(crate) async fn hold_order(&self, request: Request<v1::HoldOrderRequest>) -> Answer<v1::Order> {
+    pub(crate) async fn hold_order(
+        &self,
+        request: Request<v1::HoldOrderRequest>,
+    ) -> Answer<v1::Order> {
         let (outcome, _) = command!(self, request, "HoldOrder", name, |inner, violations| {
             let hold = inner.hold.clone().unwrap_or_default();
-            let reason = word::from_proto::<v1::HoldReason, HoldReason>(hold.reason, "hold.reason", violations);
+            let reason = word::from_proto::<v1::HoldReason, HoldReason>(
+                hold.reason,
+                "hold.reason",
+                violations,
+            );
             let note = words(&hold.note, "hold.note", violations);
             let owner = short(&hold.owner, 0, 64, "hold.owner", violations);
             let review_time = hold
@@ -96,15 +124,26 @@ impl App {
         &self,
         request: Request<v1::ReleaseOrderHoldRequest>,
     ) -> Answer<v1::Order> {
-        let (outcome, _) = command!(self, request, "ReleaseOrderHold", name, |inner, violations| {
-            let hold_id = violations.take("hold_id", inner.hold_id.parse::<HoldId>());
-            let note = words(&inner.note, "note", violations);
-            hold_id.zip(note).map(|(hold_id, note)| Command::ReleaseHold { hold_id, note })
-        });
+        let (outcome, _) = command!(
+            self,
+            request,
+            "ReleaseOrderHold",
+            name,
+            |inner, violations| {
+                let hold_id = violations.take("hold_id", inner.hold_id.parse::<HoldId>());
+                let note = words(&inner.note, "note", violations);
+                hold_id
+                    .zip(note)
+                    .map(|(hold_id, note)| Command::ReleaseHold { hold_id, note })
+            }
+        );
         order_answer(outcome)
     }
 
-    pub(crate) async fn assign_order(&self, request: Request<v1::AssignOrderRequest>) -> Answer<v1::Order> {
+    pub(crate) async fn assign_order(
+        &self,
+        request: Request<v1::AssignOrderRequest>,
+    ) -> Answer<v1::Order> {
         let (outcome, _) = command!(self, request, "AssignOrder", name, |inner, violations| {
             short(&inner.handler, 0, 64, "handler", violations).map(|handler| Command::Assign {
                 handler: Some(handler).filter(|handler| !handler.is_empty()),
@@ -113,22 +152,36 @@ impl App {
         order_answer(outcome)
     }
 
-    pub(crate) async fn prioritize_order(&self, request: Request<v1::PrioritizeOrderRequest>) -> Answer<v1::Order> {
-        let (outcome, _) = command!(self, request, "PrioritizeOrder", name, |inner, violations| {
-            let reason = words(&inner.reason, "reason", violations);
-            let expire_time = violations
-                .require("expire_time", inner.expire_time.as_ref())
-                .and_then(|expire| time::from_proto(expire, "expire_time", violations));
-            reason.zip(expire_time).map(|(reason, expire_time)| Command::Prioritize {
-                score: inner.score,
-                reason,
-                expire_time,
-            })
-        });
+    pub(crate) async fn prioritize_order(
+        &self,
+        request: Request<v1::PrioritizeOrderRequest>,
+    ) -> Answer<v1::Order> {
+        let (outcome, _) = command!(
+            self,
+            request,
+            "PrioritizeOrder",
+            name,
+            |inner, violations| {
+                let reason = words(&inner.reason, "reason", violations);
+                let expire_time = violations
+                    .require("expire_time", inner.expire_time.as_ref())
+                    .and_then(|expire| time::from_proto(expire, "expire_time", violations));
+                reason
+                    .zip(expire_time)
+                    .map(|(reason, expire_time)| Command::Prioritize {
+                        score: inner.score,
+                        reason,
+                        expire_time,
+                    })
+            }
+        );
         order_answer(outcome)
     }
 
-    pub(crate) async fn amend_order(&self, request: Request<v1::AmendOrderRequest>) -> Answer<v1::Order> {
+    pub(crate) async fn amend_order(
+        &self,
+        request: Request<v1::AmendOrderRequest>,
+    ) -> Answer<v1::Order> {
         let mut violations = Violations::new();
         let parts = call_of(
             self,
@@ -144,7 +197,10 @@ impl App {
         let amendment = self.amendment(&parts.inner, &before, &parts.call.caller, &mut violations);
         let amendment = violations.finish(amendment)?;
         if parts.inner.validate_only {
-            let order = self.deciding.preview_amendment(parts.id, &amendment, &parts.call).await?;
+            let order = self
+                .deciding
+                .preview_amendment(parts.id, &amendment, &parts.call)
+                .await?;
             return Ok(Response::new(order));
         }
         let outcome = self
@@ -177,8 +233,8 @@ impl App {
                 "delivery" => merged.delivery.clone_from(&wanted.delivery),
                 "contact" => merged.contact.clone_from(&wanted.contact),
                 "payment_method" => merged.payment_method = wanted.payment_method,
-                "freight" => merged.freight = wanted.freight,
-                "discount" => merged.discount = wanted.discount,
+                "freight" => merged.freight.clone_from(&wanted.freight),
+                "discount" => merged.discount.clone_from(&wanted.discount),
                 "shortage_policy" => merged.shortage_policy = wanted.shortage_policy,
                 "annotations" => merged.annotations.clone_from(&wanted.annotations),
                 other => violations.add(
@@ -197,7 +253,8 @@ impl App {
             default_region: self.default_region,
         };
         let reason = words(&request.reason, "reason", violations);
-        let new_lines = lines_change.then(|| lines(&wanted.lines, "order.lines", currency, violations));
+        let new_lines =
+            lines_change.then(|| lines(&wanted.lines, "order.lines", currency, violations));
         let new_total = total_change.then(|| match &wanted.total {
             Some(total) => amount(total, "order.total", violations),
             None => violations.require("order.total", None),
@@ -214,7 +271,10 @@ impl App {
         {
             violations.add(
                 "order.total",
-                format!("must stay in {}: cancel and order anew instead", before.total.currency.code()),
+                format!(
+                    "must stay in {}: cancel and order anew instead",
+                    before.total.currency.code()
+                ),
             );
         }
         Some(Amendment {
@@ -225,11 +285,21 @@ impl App {
         })
     }
 
-    pub(crate) async fn cancel_order(&self, request: Request<v1::CancelOrderRequest>) -> Answer<v1::Order> {
+    pub(crate) async fn cancel_order(
+        &self,
+        request: Request<v1::CancelOrderRequest>,
+    ) -> Answer<v1::Order> {
         let (outcome, _) = command!(self, request, "CancelOrder", name, |inner, violations| {
-            let reason = word::from_proto::<v1::CancelReason, CancelReason>(inner.reason, "reason", violations);
-            let initiator =
-                word::from_proto::<v1::CancelInitiator, Initiator>(inner.initiator, "initiator", violations);
+            let reason = word::from_proto::<v1::CancelReason, CancelReason>(
+                inner.reason,
+                "reason",
+                violations,
+            );
+            let initiator = word::from_proto::<v1::CancelInitiator, Initiator>(
+                inner.initiator,
+                "initiator",
+                violations,
+            );
             let text = words(&inner.reason_text, "reason_text", violations);
             let cancelled: Vec<LineCancellation> = inner
                 .lines
@@ -256,57 +326,85 @@ impl App {
         request: Request<v1::CreateConfirmationRequest>,
     ) -> Answer<v1::Confirmation> {
         let caller = super::call::caller_of(request.metadata())?;
-        let (outcome, _) = command!(self, request, "CreateConfirmation", parent, |inner, violations| {
-            let channels = channels(&inner.channels, violations);
-            if inner.channels.is_empty() {
-                violations.add("channels", "must name at least one of EMAIL, SMS, PHONE");
-            }
-            let expire_time = inner
-                .expire_time
-                .as_ref()
-                .and_then(|expire| time::from_proto(expire, "expire_time", violations));
-            let mode = match inner.mode {
-                0 => None,
-                mode => word::from_proto::<v1::ConfirmationMode, ConfirmationMode>(mode, "mode", violations),
-            };
-            channels.map(|channels| {
-                Command::OpenRound(RoundRequest {
-                    channels,
-                    requested_by: caller.clone(),
-                    expire_time,
-                    mode,
-                    by_staff: inner.by_staff,
+        let (outcome, _) = command!(
+            self,
+            request,
+            "CreateConfirmation",
+            parent,
+            |inner, violations| {
+                let channels = channels(&inner.channels, violations);
+                if inner.channels.is_empty() {
+                    violations.add("channels", "must name at least one of EMAIL, SMS, PHONE");
+                }
+                let expire_time = inner
+                    .expire_time
+                    .as_ref()
+                    .and_then(|expire| time::from_proto(expire, "expire_time", violations));
+                let mode = match inner.mode {
+                    0 => None,
+                    mode => word::from_proto::<v1::ConfirmationMode, ConfirmationMode>(
+                        mode, "mode", violations,
+                    ),
+                };
+                channels.map(|channels| {
+                    Command::OpenRound(RoundRequest {
+                        channels,
+                        requested_by: caller.clone(),
+                        expire_time,
+                        mode,
+                        by_staff: inner.by_staff,
+                    })
                 })
-            })
-        });
+            }
+        );
         let id = OrderId::in_name(&outcome.order.name).map_err(ServiceError::internal)?;
         let round = match &outcome.change {
             Some(change) => change.rounds.last().cloned(),
-            None => self.deciding.store.list_rounds(id).await.map_err(ServiceError::from)?.pop(),
+            None => self
+                .deciding
+                .store
+                .list_rounds(id)
+                .await
+                .map_err(ServiceError::from)?
+                .pop(),
         };
         let round = round.ok_or_else(|| ServiceError::internal("no round after one was opened"))?;
-        Ok(replayed(convert::confirmation::to_proto(&round), outcome.replayed))
+        Ok(replayed(
+            convert::confirmation::to_proto(&round),
+            outcome.replayed,
+        ))
     }
 
     pub(crate) async fn accept_confirmation(
         &self,
         request: Request<v1::AcceptConfirmationRequest>,
     ) -> Answer<v1::Order> {
-        let (outcome, _) = command!(self, request, "AcceptConfirmation", name, |inner, violations| {
-            let round = round_of(&inner.name, violations);
-            let answer = given(inner.answer_channel, &inner.answered_by, inner.receive_time.as_ref(), violations);
-            let agreed = match &inner.amount {
-                Some(value) => amount(value, "amount", violations).map(Some),
-                None => Some(None),
-            };
-            (|| {
-                Some(Command::Accept {
-                    round: round?,
-                    answer: answer?,
-                    amount: agreed?,
-                })
-            })()
-        });
+        let (outcome, _) = command!(
+            self,
+            request,
+            "AcceptConfirmation",
+            name,
+            |inner, violations| {
+                let round = round_of(&inner.name, violations);
+                let answer = given(
+                    inner.answer_channel,
+                    &inner.answered_by,
+                    inner.receive_time.as_ref(),
+                    violations,
+                );
+                let agreed = match &inner.amount {
+                    Some(value) => amount(value, "amount", violations).map(Some),
+                    None => Some(None),
+                };
+                (|| {
+                    Some(Command::Accept {
+                        round: round?,
+                        answer: answer?,
+                        amount: agreed?,
+                    })
+                })()
+            }
+        );
         order_answer(outcome)
     }
 
@@ -314,21 +412,32 @@ impl App {
         &self,
         request: Request<v1::RejectConfirmationRequest>,
     ) -> Answer<v1::Order> {
-        let (outcome, _) = command!(self, request, "RejectConfirmation", name, |inner, violations| {
-            let round = round_of(&inner.name, violations);
-            let answer = given(inner.answer_channel, &inner.answered_by, inner.receive_time.as_ref(), violations);
-            let objection = match &inner.objection {
-                Some(objection) => self::objection(objection, violations),
-                None => violations.require("objection", None),
-            };
-            (|| {
-                Some(Command::Object {
-                    round: round?,
-                    answer: answer?,
-                    objection: objection?,
-                })
-            })()
-        });
+        let (outcome, _) = command!(
+            self,
+            request,
+            "RejectConfirmation",
+            name,
+            |inner, violations| {
+                let round = round_of(&inner.name, violations);
+                let answer = given(
+                    inner.answer_channel,
+                    &inner.answered_by,
+                    inner.receive_time.as_ref(),
+                    violations,
+                );
+                let objection = match &inner.objection {
+                    Some(objection) => self::objection(objection, violations),
+                    None => violations.require("objection", None),
+                };
+                (|| {
+                    Some(Command::Object {
+                        round: round?,
+                        answer: answer?,
+                        objection: objection?,
+                    })
+                })()
+            }
+        );
         order_answer(outcome)
     }
 
@@ -336,18 +445,30 @@ impl App {
         &self,
         request: Request<v1::VerifyConfirmationCodeRequest>,
     ) -> Answer<v1::Order> {
-        let (outcome, _) = command!(self, request, "VerifyConfirmationCode", name, |inner, violations| {
-            let round = round_of(&inner.name, violations);
-            let code = violations.take("code", countersign_domain::secrets::read_code(&inner.code));
-            let answer = given(inner.answer_channel, "customer", inner.receive_time.as_ref(), violations);
-            (|| {
-                Some(Command::VerifyCode {
-                    round: round?,
-                    answer: answer?,
-                    code: code?,
-                })
-            })()
-        });
+        let (outcome, _) = command!(
+            self,
+            request,
+            "VerifyConfirmationCode",
+            name,
+            |inner, violations| {
+                let round = round_of(&inner.name, violations);
+                let code =
+                    violations.take("code", countersign_domain::secrets::read_code(&inner.code));
+                let answer = given(
+                    inner.answer_channel,
+                    "customer",
+                    inner.receive_time.as_ref(),
+                    violations,
+                );
+                (|| {
+                    Some(Command::VerifyCode {
+                        round: round?,
+                        answer: answer?,
+                        code: code?,
+                    })
+                })()
+            }
+        );
         order_answer(outcome)
     }
 
@@ -355,41 +476,59 @@ impl App {
         &self,
         request: Request<v1::RecordCallResultRequest>,
     ) -> Answer<v1::Order> {
-        let (outcome, _) = command!(self, request, "RecordCallResult", name, |inner, violations| {
-            let round = round_of(&inner.name, violations);
-            let outcome = word::from_proto::<v1::CallOutcome, CallOutcome>(inner.outcome, "outcome", violations);
-            let call_id = short(&inner.call_id, 0, 128, "call_id", violations);
-            let digits = short(&inner.digits, 0, 32, "digits", violations);
-            let agent = short(&inner.agent, 0, 64, "agent", violations);
-            let note = words(&inner.note, "note", violations);
-            let objection = match &inner.objection {
-                Some(objection) => self::objection(objection, violations).map(Some),
-                None => Some(None),
-            };
-            let by_gateway = !inner.call_id.is_empty();
-            let receive_time = inner
-                .receive_time
-                .as_ref()
-                .and_then(|received| time::from_proto(received, "receive_time", violations));
-            (|| {
-                Some(Command::CallResult {
-                    round: round?,
-                    answer: Given {
-                        channel: Some(if by_gateway { AnswerChannel::PhoneKey } else { AnswerChannel::Staff }),
-                        answered_by: if by_gateway { "customer".to_owned() } else { agent? },
-                        receive_time,
-                    },
-                    result: CallResult {
-                        outcome: outcome?,
-                        call_id: call_id?,
-                        digits: digits?,
-                        duration_seconds: u32::try_from(inner.duration_seconds).unwrap_or(0),
-                        note: note?,
-                    },
-                    objection: objection?,
-                })
-            })()
-        });
+        let (outcome, _) = command!(
+            self,
+            request,
+            "RecordCallResult",
+            name,
+            |inner, violations| {
+                let round = round_of(&inner.name, violations);
+                let outcome = word::from_proto::<v1::CallOutcome, CallOutcome>(
+                    inner.outcome,
+                    "outcome",
+                    violations,
+                );
+                let call_id = short(&inner.call_id, 0, 128, "call_id", violations);
+                let digits = short(&inner.digits, 0, 32, "digits", violations);
+                let agent = short(&inner.agent, 0, 64, "agent", violations);
+                let note = words(&inner.note, "note", violations);
+                let objection = match &inner.objection {
+                    Some(objection) => self::objection(objection, violations).map(Some),
+                    None => Some(None),
+                };
+                let by_gateway = !inner.call_id.is_empty();
+                let receive_time = inner
+                    .receive_time
+                    .as_ref()
+                    .and_then(|received| time::from_proto(received, "receive_time", violations));
+                (|| {
+                    Some(Command::CallResult {
+                        round: round?,
+                        answer: Given {
+                            channel: Some(if by_gateway {
+                                AnswerChannel::PhoneKey
+                            } else {
+                                AnswerChannel::Staff
+                            }),
+                            answered_by: if by_gateway {
+                                "customer".to_owned()
+                            } else {
+                                agent?
+                            },
+                            receive_time,
+                        },
+                        result: CallResult {
+                            outcome: outcome?,
+                            call_id: call_id?,
+                            digits: digits?,
+                            duration_seconds: u32::try_from(inner.duration_seconds).unwrap_or(0),
+                            note: note?,
+                        },
+                        objection: objection?,
+                    })
+                })()
+            }
+        );
         order_answer(outcome)
     }
 }
@@ -404,20 +543,30 @@ fn channels(values: &[i32], violations: &mut Violations) -> Option<Vec<Channel>>
         .iter()
         .enumerate()
         .map(|(index, value)| {
-            word::from_proto::<v1::Channel, Channel>(*value, &format!("channels[{index}]"), violations)
+            word::from_proto::<v1::Channel, Channel>(
+                *value,
+                &format!("channels[{index}]"),
+                violations,
+            )
         })
         .collect()
 }
 
 /// The round that a name like `orders/{order}/confirmations/{round}` names; none for the last one.
-#[expect(clippy::option_option, reason = "no round named is right, a wrong one is not")]
+#[expect(
+    clippy::option_option,
+    reason = "no round named is right, a wrong one is not"
+)]
 fn round_of(name: &str, violations: &mut Violations) -> Option<Option<u32>> {
     match name.split_once("/confirmations/") {
         None => Some(None),
         Some((_, round)) => match round.parse() {
             Ok(round) => Some(Some(round)),
             Err(_) => {
-                violations.add("name", "must be orders/{order}/confirmations/{round} or orders/{order}");
+                violations.add(
+                    "name",
+                    "must be orders/{order}/confirmations/{round} or orders/{order}",
+                );
                 None
             }
         },
@@ -432,7 +581,12 @@ fn given(
 ) -> Option<Given> {
     let channel = match channel {
         0 => Some(None),
-        value => word::from_proto::<v1::AnswerChannel, AnswerChannel>(value, "answer_channel", violations).map(Some),
+        value => word::from_proto::<v1::AnswerChannel, AnswerChannel>(
+            value,
+            "answer_channel",
+            violations,
+        )
+        .map(Some),
     };
     let answered_by = short(answered_by, 0, 64, "answered_by", violations);
     let receive_time = match receive_time {

@@ -2,6 +2,7 @@
 
 use countersign_domain::place::CountryCode;
 use countersign_proto::v1;
+use countersign_runtime::telemetry::current_traceparent;
 use futures::{StreamExt as _, stream::BoxStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -41,13 +42,18 @@ impl App {
         let caller = caller_of(request.metadata())?;
         let requests = request.into_inner().requests;
         if requests.is_empty() || requests.len() > BATCH_MAX {
-            return Err(ServiceError::invalid("requests", format!("must be 1 to {BATCH_MAX}")).into());
+            return Err(
+                ServiceError::invalid("requests", format!("must be 1 to {BATCH_MAX}")).into(),
+            );
         }
         let mut violations = Violations::new();
         let mut submissions = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             if request.validate_only {
-                violations.add(format!("requests[{index}].validate_only"), "must not be set within a batch");
+                violations.add(
+                    format!("requests[{index}].validate_only"),
+                    "must not be set within a batch",
+                );
             }
             match self.submission(request, &caller, &format!("requests[{index}].")) {
                 Ok(submission) => submissions.push(submission),
@@ -74,14 +80,18 @@ impl App {
         let accepted = self.submit_all(submissions).await?;
         let all_replayed = accepted.iter().all(|one| one.replayed);
         let orders = accepted.into_iter().map(|one| one.order).collect();
-        Ok(replayed(v1::BatchCreateOrdersResponse { orders }, all_replayed))
+        Ok(replayed(
+            v1::BatchCreateOrdersResponse { orders },
+            all_replayed,
+        ))
     }
 
     pub(crate) fn import_orders(
         &self,
         request: Request<Streaming<v1::ImportOrdersRequest>>,
-    ) -> Response<BoxStream<'static, Result<v1::ImportOrdersResponse, Status>>> {
-        let caller = caller_of(request.metadata());
+    ) -> Result<Response<BoxStream<'static, Result<v1::ImportOrdersResponse, Status>>>, Status>
+    {
+        let caller = caller_of(request.metadata())?;
         let app = self.clone();
         let answers = request
             .into_inner()
@@ -89,14 +99,18 @@ impl App {
                 let (app, caller) = (app.clone(), caller.clone());
                 async move {
                     let row = row?;
-                    Ok(app.import_row(row, &caller?).await)
+                    Ok(app.import_row(row, &caller).await)
                 }
             })
             .buffer_unordered(IMPORT_AT_ONCE);
-        Response::new(answers.boxed())
+        Ok(Response::new(answers.boxed()))
     }
 
-    async fn import_row(&self, row: v1::ImportOrdersRequest, caller: &str) -> v1::ImportOrdersResponse {
+    async fn import_row(
+        &self,
+        row: v1::ImportOrdersRequest,
+        caller: &str,
+    ) -> v1::ImportOrdersResponse {
         let number = row.row;
         let taken = async {
             let request = row.request.unwrap_or_default();
@@ -149,10 +163,14 @@ impl App {
             default_region: self.default_region,
         };
         let order = violations.require(format!("{prefix}order"), request.order.as_ref());
-        let new = order.and_then(|order| new_order(order, &format!("{prefix}order"), &sender, &mut violations));
+        let new = order.and_then(|order| {
+            new_order(order, &format!("{prefix}order"), &sender, &mut violations)
+        });
         violations.check()?;
         let (Some(new), Some(key)) = (new, key) else {
-            return Err(ServiceError::internal("a conversion refused without saying why"));
+            return Err(ServiceError::internal(
+                "a conversion refused without saying why",
+            ));
         };
         Ok(Submission {
             new,

@@ -32,7 +32,7 @@ impl OrderService for Orders {
         &self,
         request: Request<Streaming<v1::ImportOrdersRequest>>,
     ) -> Answer<Self::ImportOrdersStream> {
-        Ok(self.0.import_orders(request))
+        self.0.import_orders(request)
     }
 
     async fn get_order(&self, request: Request<v1::GetOrderRequest>) -> Answer<v1::Order> {
@@ -46,7 +46,10 @@ impl OrderService for Orders {
         self.0.batch_get_orders(request).await
     }
 
-    async fn list_orders(&self, request: Request<v1::ListOrdersRequest>) -> Answer<v1::ListOrdersResponse> {
+    async fn list_orders(
+        &self,
+        request: Request<v1::ListOrdersRequest>,
+    ) -> Answer<v1::ListOrdersResponse> {
         self.0.list_orders(request).await
     }
 
@@ -73,7 +76,10 @@ impl OrderService for Orders {
         self.0.hold_order(request).await
     }
 
-    async fn release_order_hold(&self, request: Request<v1::ReleaseOrderHoldRequest>) -> Answer<v1::Order> {
+    async fn release_order_hold(
+        &self,
+        request: Request<v1::ReleaseOrderHoldRequest>,
+    ) -> Answer<v1::Order> {
         self.0.release_order_hold(request).await
     }
 
@@ -81,7 +87,10 @@ impl OrderService for Orders {
         self.0.assign_order(request).await
     }
 
-    async fn prioritize_order(&self, request: Request<v1::PrioritizeOrderRequest>) -> Answer<v1::Order> {
+    async fn prioritize_order(
+        &self,
+        request: Request<v1::PrioritizeOrderRequest>,
+    ) -> Answer<v1::Order> {
         self.0.prioritize_order(request).await
     }
 
@@ -107,11 +116,17 @@ impl OrderService for Orders {
         self.0.list_confirmations(request).await
     }
 
-    async fn accept_confirmation(&self, request: Request<v1::AcceptConfirmationRequest>) -> Answer<v1::Order> {
+    async fn accept_confirmation(
+        &self,
+        request: Request<v1::AcceptConfirmationRequest>,
+    ) -> Answer<v1::Order> {
         self.0.accept_confirmation(request).await
     }
 
-    async fn reject_confirmation(&self, request: Request<v1::RejectConfirmationRequest>) -> Answer<v1::Order> {
+    async fn reject_confirmation(
+        &self,
+        request: Request<v1::RejectConfirmationRequest>,
+    ) -> Answer<v1::Order> {
         self.0.reject_confirmation(request).await
     }
 
@@ -122,7 +137,10 @@ impl OrderService for Orders {
         self.0.verify_confirmation_code(request).await
     }
 
-    async fn record_call_result(&self, request: Request<v1::RecordCallResultRequest>) -> Answer<v1::Order> {
+    async fn record_call_result(
+        &self,
+        request: Request<v1::RecordCallResultRequest>,
+    ) -> Answer<v1::Order> {
         self.0.record_call_result(request).await
     }
 
@@ -154,7 +172,10 @@ impl OrderService for Orders {
         self.0.list_tracking_events(request).await
     }
 
-    async fn get_order_trace(&self, request: Request<v1::GetOrderTraceRequest>) -> Answer<v1::OrderTrace> {
+    async fn get_order_trace(
+        &self,
+        request: Request<v1::GetOrderTraceRequest>,
+    ) -> Answer<v1::OrderTrace> {
         self.0.get_order_trace(request).await
     }
 

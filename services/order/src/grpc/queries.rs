@@ -1,6 +1,8 @@
 //! Calls that read: orders, lists, stock checks, history, trace, status.
 
-use countersign_domain::{ids::OrderId, number::OrderNumber, stock_book::StockBook, tracking::TrackingEvent};
+use countersign_domain::{
+    ids::OrderId, number::OrderNumber, stock_book::StockBook, tracking::TrackingEvent,
+};
 use countersign_proto::v1;
 use countersign_store::ListQuery;
 use futures::StreamExt as _;
@@ -21,7 +23,10 @@ const BATCH_MAX: usize = 100;
 const WATCH_FILTER_MAX: usize = 1_000;
 
 impl App {
-    pub(crate) async fn get_order(&self, request: Request<v1::GetOrderRequest>) -> Answer<v1::Order> {
+    pub(crate) async fn get_order(
+        &self,
+        request: Request<v1::GetOrderRequest>,
+    ) -> Answer<v1::Order> {
         let id = self.deciding.find_id(&request.get_ref().name).await?;
         let order = self.deciding.get(id).await?;
         Ok(Response::new(convert::order::to_proto(&order)))
@@ -39,8 +44,16 @@ impl App {
         for name in &names {
             ids.push(self.deciding.find_id(name).await?);
         }
-        let found = self.deciding.store.find_orders(&ids).await.map_err(ServiceError::from)?;
-        if let Some(missing) = ids.iter().find(|id| !found.iter().any(|order| order.id == **id)) {
+        let found = self
+            .deciding
+            .store
+            .find_orders(&ids)
+            .await
+            .map_err(ServiceError::from)?;
+        if let Some(missing) = ids
+            .iter()
+            .find(|id| !found.iter().any(|order| order.id == **id))
+        {
             return Err(ServiceError::not_found(missing.resource_name()).into());
         }
         let orders = found.iter().map(convert::order::to_proto).collect();
@@ -62,7 +75,12 @@ impl App {
         // A token belongs to its list: with another filter or sequence it would skip orders silently.
         let list = format!("{}\n{}", request.filter, request.order_by);
         query.after = page::read(&request.page_token, &list)?;
-        let found = self.deciding.store.list_orders(&query).await.map_err(ServiceError::from)?;
+        let found = self
+            .deciding
+            .store
+            .list_orders(&query)
+            .await
+            .map_err(ServiceError::from)?;
         let next_page_token = match found.items.last() {
             Some(last) if found.more => page::token(query.key_of(last), &list),
             _ => String::new(),
@@ -90,7 +108,13 @@ impl App {
         }
         violations.check()?;
         let skus: Vec<&str> = lines.iter().map(|line| line.sku.as_str()).collect();
-        let mut book = StockBook::new(self.deciding.store.find_stock(&skus).await.map_err(ServiceError::from)?);
+        let mut book = StockBook::new(
+            self.deciding
+                .store
+                .find_stock(&skus)
+                .await
+                .map_err(ServiceError::from)?,
+        );
         let checks = (1_i32..)
             .zip(&lines)
             .map(|(line_number, line)| {
@@ -114,7 +138,12 @@ impl App {
         request: Request<v1::ListConfirmationsRequest>,
     ) -> Answer<v1::ListConfirmationsResponse> {
         let id = self.existing(&request.get_ref().parent).await?;
-        let rounds = self.deciding.store.list_rounds(id).await.map_err(ServiceError::from)?;
+        let rounds = self
+            .deciding
+            .store
+            .list_rounds(id)
+            .await
+            .map_err(ServiceError::from)?;
         Ok(Response::new(v1::ListConfirmationsResponse {
             confirmations: rounds.iter().map(confirmation::to_proto).collect(),
         }))
@@ -125,7 +154,12 @@ impl App {
         request: Request<v1::ListTrackingEventsRequest>,
     ) -> Answer<v1::ListTrackingEventsResponse> {
         let id = self.existing(&request.get_ref().parent).await?;
-        let events = self.deciding.store.list_tracking_events(id).await.map_err(ServiceError::from)?;
+        let events = self
+            .deciding
+            .store
+            .list_tracking_events(id)
+            .await
+            .map_err(ServiceError::from)?;
         Ok(Response::new(v1::ListTrackingEventsResponse {
             events: events
                 .iter()
@@ -160,7 +194,11 @@ impl App {
             _ => String::new(),
         };
         Ok(Response::new(v1::ListOrderEventsResponse {
-            events: page.items.iter().map(convert::order::event_to_proto).collect(),
+            events: page
+                .items
+                .iter()
+                .map(convert::order::event_to_proto)
+                .collect(),
             next_page_token,
         }))
     }
@@ -180,7 +218,10 @@ impl App {
             .take(WATCH_FILTER_MAX)
             .enumerate()
             .filter_map(|(index, name)| {
-                violations.take(format!("orders[{index}]"), OrderId::from_resource_name(name))
+                violations.take(
+                    format!("orders[{index}]"),
+                    OrderId::from_resource_name(name),
+                )
             })
             .collect();
         let after = crate::app::watch::read_token(&request.resume_token, &mut violations);
@@ -219,7 +260,9 @@ impl App {
                 .iter()
                 .map(|note| format!("{name}/deliveryNotes/{}", note.revision))
                 .collect(),
-            service_pack: pack.map(|_| format!("{name}/servicePack")).unwrap_or_default(),
+            service_pack: pack
+                .map(|_| format!("{name}/servicePack"))
+                .unwrap_or_default(),
             messages: messages
                 .into_iter()
                 .map(|message| v1::MessageSummary {
@@ -238,8 +281,16 @@ impl App {
                 .iter()
                 .map(|event| confirmation::tracking_to_proto(id, event))
                 .collect(),
-            contacts: contacts.items.iter().map(confirmation::contact_to_proto).collect(),
-            events: events.items.iter().map(convert::order::event_to_proto).collect(),
+            contacts: contacts
+                .items
+                .iter()
+                .map(confirmation::contact_to_proto)
+                .collect(),
+            events: events
+                .items
+                .iter()
+                .map(convert::order::event_to_proto)
+                .collect(),
         }))
     }
 
@@ -253,7 +304,10 @@ impl App {
         let number = violations.take("order_number", OrderNumber::parse(&request.order_number));
         let digits = &request.phone_last_digits;
         if digits.len() != 4 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            violations.add("phone_last_digits", "must be the last four digits of the phone");
+            violations.add(
+                "phone_last_digits",
+                "must be the last four digits of the phone",
+            );
         }
         let number = violations.finish(number)?;
         let nothing = || ServiceError::not_found("order with this number and phone");
@@ -265,17 +319,19 @@ impl App {
             .ok_or_else(nothing)?;
         let order = self.deciding.get(id).await?;
         let phones = [&order.terms.contact.phone, &order.terms.delivery.phone];
-        let known = phones
-            .into_iter()
-            .flatten()
-            .any(|phone| countersign_domain::secrets::equal_in_constant_time(
+        let known = phones.into_iter().flatten().any(|phone| {
+            countersign_domain::secrets::equal_in_constant_time(
                 phone.last_digits(4).as_bytes(),
                 digits.as_bytes(),
-            ));
+            )
+        });
         if !known {
             return Err(nothing().into());
         }
-        let tracking = store.list_tracking_events(id).await.map_err(ServiceError::from)?;
+        let tracking = store
+            .list_tracking_events(id)
+            .await
+            .map_err(ServiceError::from)?;
         let last: Option<&TrackingEvent> = tracking.last();
         let shown = convert::order::to_proto(&order);
         Ok(Response::new(v1::LookupOrderStatusResponse {
@@ -283,8 +339,12 @@ impl App {
             state: shown.state,
             promised_delivery_time: shown.promised_delivery_time,
             last_update_time: shown.update_time,
-            tracking_status: last.map_or(0, |event| word::to_proto::<v1::TrackingStatus>(event.status.as_str())),
-            place: last.map(|event| event.details.place.clone()).unwrap_or_default(),
+            tracking_status: last.map_or(0, |event| {
+                word::to_proto::<v1::TrackingStatus>(event.status.as_str())
+            }),
+            place: last
+                .map(|event| event.details.place.clone())
+                .unwrap_or_default(),
             stage_times: shown.stage_times,
         }))
     }

@@ -20,13 +20,23 @@ impl App {
         request: Request<v1::RecordTrackingEventRequest>,
     ) -> Answer<v1::TrackingEvent> {
         let mut violations = Violations::new();
-        let parts = call_of(self, request, "RecordTrackingEvent", |inner| &inner.parent, &mut violations).await?;
+        let parts = call_of(
+            self,
+            request,
+            "RecordTrackingEvent",
+            |inner| &inner.parent,
+            &mut violations,
+        )
+        .await?;
         let event = violations
             .require("event", parts.inner.event.as_ref())
             .and_then(|event| confirmation::tracking_from_proto(event, &mut violations));
         let event = violations.finish(event)?;
         let (source, source_event_id) = (event.source.clone(), event.source_event_id.clone());
-        let outcome = self.deciding.run(parts.id, &Command::Track(event), &parts.call).await?;
+        let outcome = self
+            .deciding
+            .run(parts.id, &Command::Track(event), &parts.call)
+            .await?;
         // What was stored, whether by this call or by an earlier one with the same source id.
         let stored = self
             .deciding
@@ -48,7 +58,14 @@ impl App {
         request: Request<v1::CreateOrderContactRequest>,
     ) -> Answer<v1::OrderContact> {
         let mut violations = Violations::new();
-        let parts = call_of(self, request, "CreateOrderContact", |inner| &inner.parent, &mut violations).await?;
+        let parts = call_of(
+            self,
+            request,
+            "CreateOrderContact",
+            |inner| &inner.parent,
+            &mut violations,
+        )
+        .await?;
         let id = self.deciding.get(parts.id).await?.id;
         let given = parts.inner.contact.clone().unwrap_or_default();
         let direction = match v1::ContactDirection::try_from(given.direction) {
@@ -65,7 +82,12 @@ impl App {
             "contact.summary",
             checked_text(&given.summary, 1, 4_000, TextKind::MultiLine),
         );
-        let now = self.deciding.store.now().await.map_err(ServiceError::from)?;
+        let now = self
+            .deciding
+            .store
+            .now()
+            .await
+            .map_err(ServiceError::from)?;
         let contact = (|| {
             Some(RecordedContact {
                 id: Ids::at(now).contact(),
@@ -79,7 +101,10 @@ impl App {
         })();
         let contact = violations.finish(contact)?;
         let answer = confirmation::contact_to_proto(&contact);
-        let (answer, repeated) = self.deciding.record_contact(contact, answer, &parts.call).await?;
+        let (answer, repeated) = self
+            .deciding
+            .record_contact(contact, answer, &parts.call)
+            .await?;
         Ok(replayed(answer, repeated))
     }
 
@@ -90,12 +115,15 @@ impl App {
         let request = request.into_inner();
         let id = self.existing(&request.parent).await?;
         let limit = crate::app::page::size(request.page_size)?;
-        let after = if request.page_token.is_empty() {
-            None
-        } else {
-            let token = request.page_token.parse();
-            Some(token.map_err(|_| ServiceError::invalid("page_token", "must be a token of this list"))?)
-        };
+        let after =
+            if request.page_token.is_empty() {
+                None
+            } else {
+                let token = request.page_token.parse();
+                Some(token.map_err(|_| {
+                    ServiceError::invalid("page_token", "must be a token of this list")
+                })?)
+            };
         let page = self
             .deciding
             .store
@@ -107,7 +135,11 @@ impl App {
             _ => String::new(),
         };
         Ok(Response::new(v1::ListOrderContactsResponse {
-            contacts: page.items.iter().map(confirmation::contact_to_proto).collect(),
+            contacts: page
+                .items
+                .iter()
+                .map(confirmation::contact_to_proto)
+                .collect(),
             next_page_token,
         }))
     }

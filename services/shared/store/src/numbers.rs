@@ -12,11 +12,7 @@ use crate::{
 
 impl Store {
     /// Takes `count` numbers of a sequence; answers the first.
-    pub async fn take_numbers(
-        &self,
-        sequence: &str,
-        count: i64,
-    ) -> Result<i64, StoreError> {
+    pub async fn take_numbers(&self, sequence: &str, count: i64) -> Result<i64, StoreError> {
         const DOING: &str = "take numbers";
         let (kind, backend) = (self.kind, self.backend());
         let sequence = sequence.to_owned();

@@ -88,7 +88,11 @@ impl Store {
     }
 
     /// Lets a timer fall due later.
-    pub async fn postpone_timer(&self, timer: &Timer, by: chrono::Duration) -> Result<(), StoreError> {
+    pub async fn postpone_timer(
+        &self,
+        timer: &Timer,
+        by: chrono::Duration,
+    ) -> Result<(), StoreError> {
         let timer = *timer;
         let later = Timer {
             due_time: timer.due_time + by,

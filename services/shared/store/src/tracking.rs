@@ -157,7 +157,11 @@ impl Store {
     }
 
     /// Stores a contact with the call that brought it. False when that call was carried out before.
-    pub async fn insert_contact(&self, contact: &Contact, request: &RequestRecord) -> Result<bool, StoreError> {
+    pub async fn insert_contact(
+        &self,
+        contact: &Contact,
+        request: &RequestRecord,
+    ) -> Result<bool, StoreError> {
         let (contact, request) = (contact.clone(), request.clone());
         let written = self
             .write(|transaction| {

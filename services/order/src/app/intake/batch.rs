@@ -39,7 +39,10 @@ pub(super) struct BatchFacts {
 
 impl Deciding {
     /// Reads all that the batch needs, side by side.
-    pub(super) async fn batch_facts(&self, submissions: &[&Submission]) -> Result<BatchFacts, ServiceError> {
+    pub(super) async fn batch_facts(
+        &self,
+        submissions: &[&Submission],
+    ) -> Result<BatchFacts, ServiceError> {
         let mut skus: Vec<&str> = submissions
             .iter()
             .flat_map(|submission| submission.new.lines.iter().map(|line| line.sku.as_str()))
@@ -54,12 +57,18 @@ impl Deciding {
         customers.dedup();
         let contents: Vec<(&str, i64)> = submissions
             .iter()
-            .map(|submission| (submission.new.customer.as_str(), submission.new.content_hash()))
+            .map(|submission| {
+                (
+                    submission.new.customer.as_str(),
+                    submission.new.content_hash(),
+                )
+            })
             .collect();
         let on_account: Vec<&str> = submissions
             .iter()
             .filter(|submission| {
-                submission.new.terms.payment_method == countersign_domain::order::PaymentMethod::OnAccount
+                submission.new.terms.payment_method
+                    == countersign_domain::order::PaymentMethod::OnAccount
             })
             .map(|submission| submission.new.customer.as_str())
             .collect();
@@ -74,7 +83,10 @@ impl Deciding {
                 self.store.find_credit_exposures(&on_account).await
             },
         )?;
-        let likes = self.store.find_like_orders(&contents, now - DUPLICATE_WINDOW).await?;
+        let likes = self
+            .store
+            .find_like_orders(&contents, now - DUPLICATE_WINDOW)
+            .await?;
         Ok(BatchFacts {
             now,
             known,
@@ -88,13 +100,20 @@ impl Deciding {
     }
 
     /// Judges one order of a batch; what it takes from the stock the next one no longer has.
-    pub(super) fn judge(&self, submission: &Submission, facts: &mut BatchFacts) -> Result<Judged, ServiceError> {
+    pub(super) fn judge(
+        &self,
+        submission: &Submission,
+        facts: &mut BatchFacts,
+    ) -> Result<Judged, ServiceError> {
         let new = &submission.new;
         let ids = Ids::at(facts.now);
         let Some(policy) = facts.known.policies.current(&new.order_type) else {
             return Err(ServiceError::invalid(
                 "order.order_type",
-                format!("must be one of {}", facts.known.policies.order_types().join(", ")),
+                format!(
+                    "must be one of {}",
+                    facts.known.policies.order_types().join(", ")
+                ),
             ));
         };
         let customer = facts.known.customer(&new.customer).map(|customer| {
@@ -108,7 +127,9 @@ impl Deciding {
         let duplicate_of = facts
             .likes
             .get(&(new.customer.clone(), new.content_hash()))
-            .filter(|like| like.caller != new.caller || like.client_reference != new.client_reference)
+            .filter(|like| {
+                like.caller != new.caller || like.client_reference != new.client_reference
+            })
             .map(|like| like.id);
         let context = Context {
             now: facts.now,
@@ -183,7 +204,10 @@ fn with_customer_defaults(
     if let Some(zone) = profile.time_zone.filter(|_| !new.given.time_zone) {
         terms.time_zone = zone;
     }
-    if let Some(shortage) = profile.shortage_policy.filter(|_| !new.given.shortage_policy) {
+    if let Some(shortage) = profile
+        .shortage_policy
+        .filter(|_| !new.given.shortage_policy)
+    {
         terms.shortage_policy = shortage;
     }
     let contact = &mut terms.contact;

@@ -44,7 +44,8 @@ pub(super) fn spawn(
         };
         let hard = lifecycle.hard();
         lifecycle.spawn("committer", async move {
-            hard.run_until_cancelled(committer.run(batch_orders_max)).await;
+            hard.run_until_cancelled(committer.run(batch_orders_max))
+                .await;
         });
     }
 }
@@ -60,7 +61,14 @@ impl Committer {
     async fn run(self, batch_orders_max: usize) {
         loop {
             let mut batch = Vec::with_capacity(batch_orders_max);
-            if self.waiting.lock().await.recv_many(&mut batch, batch_orders_max).await == 0 {
+            if self
+                .waiting
+                .lock()
+                .await
+                .recv_many(&mut batch, batch_orders_max)
+                .await
+                == 0
+            {
                 return;
             }
             let span = tracing::info_span!("order.intake.commit", orders = batch.len());
@@ -104,11 +112,17 @@ impl Committer {
                 }
             }
         }
-        answer_all(batch, &ServiceError::Aborted { reason: "STOCK_CONTENTION" });
+        answer_all(
+            batch,
+            &ServiceError::Aborted {
+                reason: "STOCK_CONTENTION",
+            },
+        );
     }
 
     async fn try_settle(&self, batch: &mut Vec<Waiting>) -> Result<Step, ServiceError> {
-        let submissions: Vec<&Submission> = batch.iter().map(|waiting| &waiting.submission).collect();
+        let submissions: Vec<&Submission> =
+            batch.iter().map(|waiting| &waiting.submission).collect();
         let mut facts = self.deciding.batch_facts(&submissions).await?;
         let now_us = facts.now.timestamp_micros();
         if now_us.saturating_sub(self.last_repeat_us.load(Ordering::Relaxed)) < LOOK_FIRST_US
@@ -147,7 +161,13 @@ impl Committer {
             Ok(()) => {
                 self.deciding.committed(&rows);
                 for (waiting, order) in batch.drain(..).zip(answers) {
-                    waiting.reply.send(Ok(Accepted { order, replayed: false })).ok();
+                    waiting
+                        .reply
+                        .send(Ok(Accepted {
+                            order,
+                            replayed: false,
+                        }))
+                        .ok();
                 }
                 Ok(Step::Done)
             }
@@ -169,15 +189,25 @@ impl Committer {
     }
 
     /// Answers calls that were carried out before. Whether there were any.
-    async fn answer_repeated(&self, batch: &mut Vec<Waiting>, now_us: i64) -> Result<bool, ServiceError> {
-        let keys: Vec<[u8; 32]> = batch.iter().map(|waiting| waiting.submission.key.key_hash).collect();
+    async fn answer_repeated(
+        &self,
+        batch: &mut Vec<Waiting>,
+        now_us: i64,
+    ) -> Result<bool, ServiceError> {
+        let keys: Vec<[u8; 32]> = batch
+            .iter()
+            .map(|waiting| waiting.submission.key.key_hash)
+            .collect();
         let found = self.deciding.store.find_requests(&keys).await?;
         if found.is_empty() {
             return Ok(false);
         }
         self.last_repeat_us.store(now_us, Ordering::Relaxed);
         for waiting in std::mem::take(batch) {
-            match found.iter().find(|stored| stored.key_hash == waiting.submission.key.key_hash) {
+            match found
+                .iter()
+                .find(|stored| stored.key_hash == waiting.submission.key.key_hash)
+            {
                 Some(stored) => {
                     let answer = replay(&waiting.submission, stored);
                     waiting.reply.send(answer).ok();
@@ -199,7 +229,9 @@ impl Committer {
                 .await?;
             match found {
                 Some(id) => {
-                    let error = ServiceError::already_exists(id.resource_name());
+                    let error = ServiceError::AlreadyExists {
+                        name: id.resource_name(),
+                    };
                     waiting.reply.send(Err(error)).ok();
                 }
                 None => batch.push(waiting),
@@ -259,9 +291,15 @@ fn answer_all(batch: Vec<Waiting>, error: &ServiceError) {
 
 impl Deciding {
     /// Takes all in or none: one transaction of their own.
-    pub(crate) async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<Accepted>, ServiceError> {
+    pub(crate) async fn submit_all(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Accepted>, ServiceError> {
         for _ in 0..RUNS_MAX {
-            let keys: Vec<[u8; 32]> = submissions.iter().map(|submission| submission.key.key_hash).collect();
+            let keys: Vec<[u8; 32]> = submissions
+                .iter()
+                .map(|submission| submission.key.key_hash)
+                .collect();
             let found = self.store.find_requests(&keys).await?;
             if found.len() == submissions.len() {
                 return submissions
@@ -270,7 +308,10 @@ impl Deciding {
                         found
                             .iter()
                             .find(|stored| stored.key_hash == submission.key.key_hash)
-                            .map_or_else(|| Err(ServiceError::internal("a remembered call is gone")), |stored| replay(submission, stored))
+                            .map_or_else(
+                                || Err(ServiceError::internal("a remembered call is gone")),
+                                |stored| replay(submission, stored),
+                            )
                     })
                     .collect();
             }
@@ -278,7 +319,8 @@ impl Deciding {
                 // Some of these request ids belong to another batch.
                 return Err(ServiceError::FailedPrecondition {
                     reason: "IDEMPOTENCY_KEY_REUSED",
-                    message: "some of these request ids were used in another batch; take new ones".into(),
+                    message: "some of these request ids were used in another batch; take new ones"
+                        .into(),
                 });
             }
             let references: Vec<&Submission> = submissions.iter().collect();
@@ -299,7 +341,10 @@ impl Deciding {
                     self.committed(&rows);
                     return Ok(answers
                         .into_iter()
-                        .map(|order| Accepted { order, replayed: false })
+                        .map(|order| Accepted {
+                            order,
+                            replayed: false,
+                        })
                         .collect());
                 }
                 Err(IntakeFailure::StockTaken) => {}
@@ -310,9 +355,15 @@ impl Deciding {
                             .store
                             .find_order_by_reference(&new.caller, &new.client_reference)
                             .await?
-                            && self.store.find_requests(&[submission.key.key_hash]).await?.is_empty()
+                            && self
+                                .store
+                                .find_requests(&[submission.key.key_hash])
+                                .await?
+                                .is_empty()
                         {
-                            return Err(ServiceError::already_exists(id.resource_name()));
+                            return Err(ServiceError::AlreadyExists {
+                                name: id.resource_name(),
+                            });
                         }
                     }
                 }
@@ -320,6 +371,8 @@ impl Deciding {
                 Err(IntakeFailure::Store(error)) => return Err(error.into()),
             }
         }
-        Err(ServiceError::Aborted { reason: "STOCK_CONTENTION" })
+        Err(ServiceError::Aborted {
+            reason: "STOCK_CONTENTION",
+        })
     }
 }

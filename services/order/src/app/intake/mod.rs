@@ -86,7 +86,10 @@ impl App {
     }
 
     /// Takes all of these in or none.
-    pub(crate) async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<Accepted>, ServiceError> {
+    pub(crate) async fn submit_all(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Accepted>, ServiceError> {
         self.deciding.submit_all(submissions).await
     }
 }

@@ -1,0 +1,257 @@
+//! Watching: one reader per process follows the sequenced events and hands each batch to all watchers through one ring.
+//!
+//! A watcher holds no memory of its own beyond its place in the ring. One that falls behind the ring, or that resumes at
+//! an old place, reads what it missed from the database at its own pace, until it meets the ring again. So nothing is
+//! missed and nothing grows, however slow a watcher is.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use countersign_domain::ids::OrderId;
+use countersign_proto::v1;
+use countersign_runtime::lifecycle::Lifecycle;
+use countersign_store::{Position, PositionedEvent, Store};
+use futures::{Stream, stream};
+use tokio::sync::{Notify, broadcast};
+use tonic::Status;
+
+use crate::{
+    convert,
+    error::{ServiceError, Violations},
+};
+
+/// Pause between two looks without a nudge: commits of other replicas are seen within this.
+const POLL: Duration = Duration::from_millis(50);
+/// Commits read at once.
+const COMMITS_MAX: u64 = 64;
+/// Batches that the ring holds; a watcher further behind reads from the database.
+const RING: usize = 256;
+/// A watcher hears at least this often that the connection lives.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// An event, converted once for all watchers.
+#[derive(Debug)]
+struct Prepared {
+    position: Position,
+    order_id: OrderId,
+    answer: v1::WatchOrderEventsResponse,
+}
+
+type Batch = Arc<[Prepared]>;
+
+/// Where watchers come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    store: Store,
+    nudge: Arc<Notify>,
+    ring: broadcast::Sender<Batch>,
+    /// Commit up to which everything has been put into the ring.
+    tail: Arc<AtomicI64>,
+}
+
+impl Watch {
+    /// Starts following.
+    pub(crate) async fn spawn(store: Store, lifecycle: &Lifecycle) -> Result<Self, ServiceError> {
+        let start = store.last_position().await?;
+        let watch = Self {
+            store,
+            nudge: Arc::default(),
+            ring: broadcast::Sender::new(RING),
+            tail: Arc::new(AtomicI64::new(start.commit)),
+        };
+        let (following, soft) = (watch.clone(), lifecycle.soft());
+        lifecycle.spawn("watch", async move {
+            let mut at = start;
+            loop {
+                match following.follow(&mut at).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(error = %error, "events cannot be read; trying again")
+                    }
+                }
+                let woken = tokio::time::timeout(POLL, following.nudge.notified());
+                if soft.run_until_cancelled(woken).await.is_none() {
+                    return;
+                }
+            }
+        });
+        Ok(watch)
+    }
+
+    /// Something was committed.
+    pub(crate) fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Gives positions, reads what has one, hands it on. Whether there may be more.
+    async fn follow(&self, at: &mut Position) -> Result<bool, ServiceError> {
+        let sequenced = self.store.sequence_events().await?;
+        let events = self.store.find_events_after(*at, COMMITS_MAX).await?;
+        let Some(last) = events.last().map(|event| event.position) else {
+            return Ok(sequenced > 0);
+        };
+        let batch: Batch = events.iter().map(prepare).collect();
+        *at = last;
+        // Nobody watching is no error.
+        self.ring.send(batch).ok();
+        self.tail.store(last.commit, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Events after a position, or from now on.
+    pub(crate) async fn subscribe(
+        &self,
+        after: Option<Position>,
+        orders: Vec<OrderId>,
+        kinds: Vec<String>,
+    ) -> Result<
+        impl Stream<Item = Result<v1::WatchOrderEventsResponse, Status>> + use<>,
+        ServiceError,
+    > {
+        // The place in the ring is taken before the tail is read, so that nothing falls between the two.
+        let receiver = self.ring.subscribe();
+        let tail = self.tail.load(Ordering::Acquire);
+        let after = after.unwrap_or(Position {
+            commit: tail,
+            ordinal: i32::MAX,
+        });
+        let watcher = Watcher {
+            store: self.store.clone(),
+            receiver,
+            at: after,
+            from_store: after.commit < tail,
+            waiting: VecDeque::new(),
+            orders: orders.into_iter().collect(),
+            kinds: kinds.into_iter().collect(),
+        };
+        Ok(stream::unfold(watcher, |mut watcher| async move {
+            let answer = watcher.next().await?;
+            Some((answer, watcher))
+        }))
+    }
+}
+
+fn prepare(event: &PositionedEvent) -> Prepared {
+    Prepared {
+        position: event.position,
+        order_id: event.event.order_id,
+        answer: v1::WatchOrderEventsResponse {
+            event: Some(convert::order::event_to_proto(&event.event)),
+            resume_token: token(event.position),
+        },
+    }
+}
+
+/// One who watches.
+struct Watcher {
+    store: Store,
+    receiver: broadcast::Receiver<Batch>,
+    /// What has been seen.
+    at: Position,
+    /// Behind the ring: what is missing is read from the database.
+    from_store: bool,
+    waiting: VecDeque<v1::WatchOrderEventsResponse>,
+    /// All when empty.
+    orders: HashSet<OrderId>,
+    /// All when empty.
+    kinds: HashSet<String>,
+}
+
+impl Watcher {
+    /// The next answer; none when the service stops.
+    async fn next(&mut self) -> Option<Result<v1::WatchOrderEventsResponse, Status>> {
+        loop {
+            if let Some(answer) = self.waiting.pop_front() {
+                return Some(Ok(answer));
+            }
+            if self.from_store {
+                if let Err(error) = self.catch_up().await {
+                    return Some(Err(ServiceError::from(error).into()));
+                }
+                continue;
+            }
+            match tokio::time::timeout(HEARTBEAT, self.receiver.recv()).await {
+                Ok(Ok(batch)) => self.take(batch.iter()),
+                Ok(Err(broadcast::error::RecvError::Lagged(_))) => self.from_store = true,
+                Ok(Err(broadcast::error::RecvError::Closed)) => return None,
+                Err(_) => {
+                    return Some(Ok(v1::WatchOrderEventsResponse {
+                        event: None,
+                        resume_token: token(self.at),
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Reads on from the database. When it has nothing more, whatever follows is in the ring.
+    async fn catch_up(&mut self) -> Result<(), countersign_store::StoreError> {
+        let events = self.store.find_events_after(self.at, COMMITS_MAX).await?;
+        if events.is_empty() {
+            self.from_store = false;
+            return Ok(());
+        }
+        let prepared: Vec<Prepared> = events.iter().map(prepare).collect();
+        self.take(prepared.iter());
+        Ok(())
+    }
+
+    /// Takes what is new and wanted.
+    fn take<'a>(&mut self, batch: impl Iterator<Item = &'a Prepared>) {
+        for prepared in batch {
+            if prepared.position <= self.at {
+                continue;
+            }
+            self.at = prepared.position;
+            let kind_wanted = self.kinds.is_empty()
+                || prepared
+                    .answer
+                    .event
+                    .as_ref()
+                    .is_some_and(|event| self.kinds.contains(&event.kind));
+            if kind_wanted && (self.orders.is_empty() || self.orders.contains(&prepared.order_id)) {
+                self.waiting.push_back(prepared.answer.clone());
+            }
+        }
+    }
+}
+
+/// Where a watcher goes on: `{commit}.{ordinal}`.
+fn token(position: Position) -> String {
+    format!("{}.{}", position.commit, position.ordinal)
+}
+
+/// A token as it was given: empty is "from now on", "0" the beginning. The outer option is whether it is one.
+#[expect(
+    clippy::option_option,
+    reason = "no token is right, a wrong one is not"
+)]
+pub(crate) fn read_token(text: &str, violations: &mut Violations) -> Option<Option<Position>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    if text == "0" {
+        return Some(Some(Position::START));
+    }
+    let position = text.split_once('.').and_then(|(commit, ordinal)| {
+        Some(Position {
+            commit: commit.parse().ok().filter(|commit| *commit >= 0)?,
+            ordinal: ordinal.parse().ok().filter(|ordinal| *ordinal >= 0)?,
+        })
+    });
+    if position.is_none() {
+        violations.add(
+            "resume_token",
+            "must be empty, \"0\", or a token that an answer of this call carried",
+        );
+        return None;
+    }
+    Some(position)
+}

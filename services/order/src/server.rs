@@ -1,0 +1,124 @@
+//! Putting the service together and serving it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use countersign_domain::secrets::LinkKey;
+use countersign_proto::{FILE_DESCRIPTOR_SET, v1::order_service_server::OrderServiceServer};
+use countersign_runtime::{
+    config, health::serve_health, lifecycle::Lifecycle, telemetry::set_parent_from_headers,
+};
+use countersign_store::Store;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{server::NamedService as _, service::Routes, transport::Server};
+use tower::limit::GlobalConcurrencyLimitLayer;
+
+use crate::{
+    app::{
+        App, Deciding, intake::Intake, numbers::Numbers, references::References, timers,
+        watch::Watch,
+    },
+    grpc::{intake::default_region, orders::Orders},
+};
+
+/// Requests that a call may carry (RELIABILITY 3.10): 1,000 lines with their texts fit.
+const REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Answers: a page of 500 orders.
+const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Streams of one connection. Watchers and a loaded client each take some.
+const STREAMS_PER_CONNECTION: u32 = 1_024;
+
+/// What the service needs.
+#[derive(Debug)]
+pub struct Deps {
+    /// Its own section of the configuration.
+    pub config: config::Order,
+    /// The database, migrated.
+    pub store: Store,
+    /// Makes links and codes; the notification worker has the same.
+    pub link_key: LinkKey,
+    /// Already bound, so that a test may take any port.
+    pub listener: TcpListener,
+}
+
+/// Starts the service in the background; it ends with the lifecycle. Answers where it listens.
+pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr> {
+    let Deps {
+        config,
+        store,
+        link_key,
+        listener,
+    } = deps;
+    let address = listener.local_addr()?;
+    let watch = Watch::spawn(store.clone(), lifecycle).await?;
+    let deciding = Arc::new(Deciding {
+        references: References::new(store.clone()),
+        numbers: Numbers::new(store.clone()),
+        store,
+        link_key,
+        watch,
+    });
+    timers::spawn(&deciding, lifecycle);
+    let app = App {
+        intake: Intake::spawn(
+            &deciding,
+            config.committers,
+            config.batch_orders_max,
+            lifecycle,
+        ),
+        deciding,
+        default_region: default_region(&config.default_region),
+    };
+    let (_, health) = serve_health(lifecycle, &[OrderServiceServer::<Orders>::NAME]).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let reflection_alpha = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let routes = Routes::new(health)
+        .add_service(reflection.build_v1()?)
+        .add_service(reflection_alpha.build_v1alpha()?)
+        .add_service(
+            OrderServiceServer::new(Orders(app.clone()))
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(RESPONSE_BYTES_MAX),
+        );
+    let soft = lifecycle.soft();
+    let timeout = config.request_timeout();
+    let concurrency = config.max_concurrent_requests;
+    lifecycle.spawn("order-service", async move {
+        let served = Server::builder()
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .initial_connection_window_size(4 * 1024 * 1024)
+            .http2_keepalive_interval(Some(Duration::from_secs(60)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+            .tcp_nodelay(true)
+            .timeout(timeout)
+            .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
+            .layer(GlobalConcurrencyLimitLayer::new(concurrency))
+            .trace_fn(|request| {
+                let span = tracing::info_span!("grpc", rpc = request.uri().path());
+                set_parent_from_headers(&span, request.headers());
+                span
+            })
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), soft.cancelled_owned())
+            .await;
+        if let Err(error) = served {
+            tracing::error!(error = %error, "the order service stopped serving");
+        }
+    });
+    Ok(address)
+}
+
+/// What a caller is told when a handler panicked; what happened is in the log.
+fn panicked(cause: Box<dyn std::any::Any + Send + 'static>) -> http::Response<tonic::body::Body> {
+    let text = cause
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| cause.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    tracing::error!(panic = text, "a handler panicked");
+    tonic::Status::internal("something went wrong on our side; it has been recorded").into_http()
+}
