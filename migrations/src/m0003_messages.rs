@@ -38,6 +38,8 @@ const TABLES: &[Table] = &[
             create_time {time} NOT NULL",
         indexes: &[],
     },
+    // `due_time` of a LEASED row is the end of its lease, so that one index serves both the claim and the search for
+    // workers that died.
     Table {
         name: "deliveries",
         columns: "\
@@ -56,7 +58,6 @@ const TABLES: &[Table] = &[
             state {code 16} NOT NULL, \
             due_time {time} NOT NULL, \
             lease_token {id}, \
-            lease_until {time}, \
             attempts {integer} NOT NULL, \
             provider_id {key 128}, \
             last_error {text 250} NOT NULL, \

@@ -106,6 +106,12 @@ impl LinkKey {
         )
     }
 
+    /// What recipients are recognised by without being stored in the clear: the same for all ways of writing an address
+    /// in capitals and small letters.
+    pub fn recipient_hash(&self, recipient: &str) -> [u8; 32] {
+        self.mac("recipient", &[recipient.trim().to_lowercase().as_bytes()])
+    }
+
     /// Whether what the customer typed is the code behind a stored hash. White space, hyphens
     /// and full-width digits are overlooked; the comparison takes the same time either way.
     pub fn code_matches(&self, order: OrderId, round: u32, typed: &str, stored: &[u8]) -> bool {

@@ -44,6 +44,38 @@ impl Bulk {
         Ok(())
     }
 
+    /// Like [`Self::insert`]; rows whose key is there already are left out.
+    pub(crate) async fn insert_new(
+        &self,
+        transaction: &DatabaseTransaction,
+        kind: DatabaseKind,
+        backend: DbBackend,
+        mut values: Vec<Value>,
+    ) -> Result<u64, StoreError> {
+        let width = self.columns.len();
+        let mut inserted = 0;
+        while !values.is_empty() {
+            let rows = values.len() / width;
+            let chunk = CHUNK_ROWS.min(1 << rows.ilog2());
+            let rest = values.split_off(chunk * width);
+            let sql = match (kind, self.columns.first()) {
+                (DatabaseKind::MySql | DatabaseKind::MariaDb, Some(first)) => format!(
+                    "{} ON DUPLICATE KEY UPDATE {first} = {}.{first}",
+                    self.sql(chunk),
+                    self.table
+                ),
+                _ => format!("{} ON CONFLICT DO NOTHING", self.sql(chunk)),
+            };
+            let result = transaction
+                .execute_raw(Statement::from_sql_and_values(backend, sql, values))
+                .await
+                .during(self.operation)?;
+            inserted += result.rows_affected();
+            values = rest;
+        }
+        Ok(inserted)
+    }
+
     fn sql(&self, rows: usize) -> String {
         let one = format!("({})", vec!["?"; self.columns.len()].join(","));
         format!(
@@ -66,6 +98,7 @@ pub(crate) fn json_rows(kind: DatabaseKind, columns: &[(&str, JsonType)]) -> Str
             DatabaseKind::Sqlite => format!("json_extract(value, '$[{index}]') AS {name}"),
             DatabaseKind::MySql | DatabaseKind::MariaDb => {
                 let ty = match ty {
+                    JsonType::Text => "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
                     JsonType::Key => "VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
                     JsonType::Long => "BIGINT",
                 };
@@ -86,4 +119,6 @@ pub(crate) fn json_rows(kind: DatabaseKind, columns: &[(&str, JsonType)]) -> Str
 pub(crate) enum JsonType {
     Key,
     Long,
+    /// Up to 512 characters; what is longer would become NULL.
+    Text,
 }

@@ -108,7 +108,7 @@ impl Store {
     }
 }
 
-fn round(row: &confirmations::Model) -> Result<Round, StoreError> {
+pub(crate) fn round(row: &confirmations::Model) -> Result<Round, StoreError> {
     let at = At {
         table: "confirmations",
         row: &row.order_id,

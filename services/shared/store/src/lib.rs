@@ -4,12 +4,15 @@
 //! write is conditional; whoever comes second reads again and decides again. Works on MySQL, MariaDB and SQLite.
 #![warn(missing_docs)]
 
+mod attempts;
 mod bulk;
 mod catalog;
 mod changes;
 mod confirmations;
 mod connection;
 mod customers;
+mod deliveries;
+mod delivery_rows;
 mod documents;
 mod entity;
 mod error;
@@ -20,10 +23,13 @@ mod mailbox;
 mod messages;
 mod migration_lock;
 mod numbers;
+mod opt_outs;
 mod order_list;
 mod order_rows;
 mod orders;
+mod outbox;
 mod policies;
+mod replies;
 mod requests;
 mod rows;
 mod stock;
@@ -37,9 +43,11 @@ mod timers;
 mod tracking;
 mod transaction;
 
+pub use attempts::{AttemptRecord, Finish, NextStep, Refused, Start, StartOutcome, Verdict};
 pub use catalog::{Page, Put};
 pub use changes::{SaveExtras, Saved};
 pub use connection::{DatabaseKind, Settings, Store};
+pub use deliveries::Claimed;
 pub use error::StoreError;
 pub use events::{Position, PositionedEvent};
 pub use intake::{IntakeFailure, IntakeRow};
@@ -49,6 +57,7 @@ pub use messages::MessageSummary;
 pub use migration_lock::MigrationLock;
 pub use order_list::{Comparison, ListKey, ListOrder, ListQuery, Operand, OrderField, OrderFilter};
 pub use orders::LikeOrder;
+pub use outbox::{DispatchFacts, Dispatched, OutboxRow, Planned};
 pub use policies::{ReferenceKind, ReferenceVersions};
 pub use requests::{RETENTION, RequestRecord, StoredRequest};
 pub use tracking::Contact as RecordedContact;

@@ -2,9 +2,10 @@
 
 use std::{fmt::Display, str::FromStr};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::error::StoreError;
+use crate::{connection::DatabaseKind, error::StoreError};
 
 /// Where a value was read.
 #[derive(Clone, Copy)]
@@ -64,6 +65,21 @@ pub(crate) fn json_text<T: Serialize>(
         operation,
         problem: error.to_string(),
     })
+}
+
+/// A time as the driver writes it, for JSON parameters.
+pub(crate) fn time_text(kind: DatabaseKind, time: DateTime<Utc>) -> String {
+    match kind {
+        DatabaseKind::Sqlite => time.to_rfc3339_opts(SecondsFormat::AutoSi, false),
+        DatabaseKind::MySql | DatabaseKind::MariaDb => {
+            time.format("%Y-%m-%d %H:%M:%S%.6f").to_string()
+        }
+    }
+}
+
+/// Cuts a text to what its column holds.
+pub(crate) fn cut(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
 }
 
 /// A counter for an `INT` column.

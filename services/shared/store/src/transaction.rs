@@ -50,15 +50,13 @@ impl Store {
         }
     }
 
-    async fn write_once<T, F>(&self, work: &F) -> Result<T, StoreError>
-    where
-        T: Send,
-        F: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, StoreError>>
-            + Send
-            + Sync,
-    {
-        let transaction = self.begin_write().await?;
-        match work(&transaction).await {
+    /// Ends a transaction that [`Self::begin_write`] began: commits what succeeded, rolls back what did not.
+    pub(crate) async fn conclude<T>(
+        &self,
+        transaction: DatabaseTransaction,
+        result: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match result {
             Ok(value) => {
                 transaction.commit().await.during("commit")?;
                 Ok(value)
@@ -70,6 +68,37 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// Runs a whole transaction of the caller's again when it was the victim of a conflict, as [`Self::write`] does.
+    pub(crate) async fn again<T, F, W>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: Fn() -> W + Send + Sync,
+        W: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let mut run = 1;
+        loop {
+            match work().await {
+                Err(error) if error.is_retryable() && run < RUNS_MAX => {
+                    tracing::debug!(run, error = %error, "transaction is run again");
+                    tokio::time::sleep(Duration::from_millis(rand_wait_ms(run))).await;
+                    run += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn write_once<T, F>(&self, work: &F) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + Sync,
+    {
+        let transaction = self.begin_write().await?;
+        let result = work(&transaction).await;
+        self.conclude(transaction, result).await
     }
 }
 

@@ -21,7 +21,6 @@ pub struct Model {
     pub state: String,
     pub due_time: DateTimeUtc,
     pub lease_token: Option<Uuid>,
-    pub lease_until: Option<DateTimeUtc>,
     pub attempts: i32,
     pub provider_id: Option<String>,
     pub last_error: String,

@@ -1,0 +1,197 @@
+//! What comes back from customers and gateways, as the inbox keeps it until it is settled.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    code::codes,
+    confirmation::{AnswerChannel, Objection},
+    decide::CallOutcome,
+    ids::{OrderId, ReplyId},
+    message::{OptOutReason, Recipient},
+    money::Money,
+    order::Channel,
+};
+
+codes! {
+    /// How a reply stands.
+    pub enum ReplyState {
+        /// Stored, not yet settled.
+        Pending = "PENDING",
+        /// Did what it asked for.
+        Applied = "APPLIED",
+        /// Will never do it; the result says why.
+        Refused = "REFUSED",
+    }
+}
+
+/// What was said. `Debug` shows the kind only.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ReplyContent {
+    /// The customer's yes.
+    Accept {
+        /// Of which round; the open one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        round: Option<u32>,
+        /// By what way.
+        answer_channel: AnswerChannel,
+        /// The total that the customer saw.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        amount: Option<Money>,
+    },
+    /// The customer's no.
+    Object {
+        /// Of which round; the open one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        round: Option<u32>,
+        /// By what way.
+        answer_channel: AnswerChannel,
+        /// What about.
+        objection: Objection,
+    },
+    /// The customer's yes, proved by the code.
+    Code {
+        /// Of which round; the open one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        round: Option<u32>,
+        /// By what way.
+        answer_channel: AnswerChannel,
+        /// Six digits.
+        code: String,
+    },
+    /// How a call went.
+    Call {
+        /// Of which round; the open one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        round: Option<u32>,
+        /// How it ended.
+        outcome: CallOutcome,
+        /// The gateway's id of the call.
+        call_id: String,
+        /// Keys pressed.
+        digits: String,
+        /// Needed with a no.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        objection: Option<Objection>,
+    },
+    /// Words for staff: a question, a complaint, or an answer that is neither yes nor no.
+    Words {
+        /// "PAGE", "SMS", "EMAIL", "PHONE".
+        channel: String,
+        /// What was said.
+        text: String,
+    },
+    /// A text message, not yet understood.
+    Text {
+        /// Who sent it.
+        from: Recipient,
+        /// What it says.
+        text: String,
+        /// The gateway's id of the message that it answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_reply_to: Option<String>,
+    },
+    /// A key pressed in a call of ours.
+    Key {
+        /// The delivery that is the call.
+        delivery: Uuid,
+        /// The gateway's id of the call.
+        call_id: String,
+        /// "0" to "9".
+        digit: String,
+    },
+    /// How a message fares.
+    Status {
+        /// Which.
+        delivery: Uuid,
+        /// Of which generation.
+        generation: u32,
+        /// The gateway's id of it.
+        provider_id: String,
+        /// What the gateway says.
+        status: GatewayStatus,
+        /// The gateway's code of an error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+    },
+    /// The recipient does not want to be written to by a channel, or wants to again.
+    OptOut {
+        /// Who.
+        recipient: Recipient,
+        /// By which channel.
+        channel: Channel,
+        /// Why; absent: writing is welcome again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<OptOutReason>,
+    },
+}
+
+codes! {
+    /// What a gateway says of a message, in the order of progress.
+    pub enum GatewayStatus {
+        /// Taken over or on its way.
+        Underway = "UNDERWAY",
+        /// The telephone was not answered.
+        NoAnswer = "NO_ANSWER",
+        /// The line was busy.
+        Busy = "BUSY",
+        /// A machine took the call.
+        Machine = "MACHINE",
+        /// It could not be delivered, or its time was over.
+        Failed = "FAILED",
+        /// It arrived.
+        Delivered = "DELIVERED",
+    }
+}
+
+impl ReplyContent {
+    /// The word for it in the inbox.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Accept { .. } => "ACCEPT",
+            Self::Object { .. } => "OBJECT",
+            Self::Code { .. } => "CODE",
+            Self::Call { .. } => "CALL",
+            Self::Words { .. } => "WORDS",
+            Self::Text { .. } => "TEXT",
+            Self::Key { .. } => "KEY",
+            Self::Status { .. } => "STATUS",
+            Self::OptOut { .. } => "OPT_OUT",
+        }
+    }
+}
+
+impl fmt::Debug for ReplyContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())
+    }
+}
+
+/// One thing that came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Ours; the request id of the calls that it leads to.
+    pub id: ReplyId,
+    /// Who brought it: "PAGE", "SMS_GATEWAY", "PHONE_GATEWAY".
+    pub source: String,
+    /// The source's id of it; the same id a second time is the same reply.
+    pub source_event_id: String,
+    /// About which order, where that is known.
+    pub order_id: Option<OrderId>,
+    /// What was said.
+    pub content: ReplyContent,
+    /// How it stands.
+    pub state: ReplyState,
+    /// When it is to be tried next.
+    pub due_time: DateTime<Utc>,
+    /// Tries so far.
+    pub attempts: u32,
+    /// What came of it.
+    pub result: String,
+    /// When it was stored: this decides against the deadline.
+    pub receive_time: DateTime<Utc>,
+}

@@ -1,0 +1,283 @@
+//! Deliveries as rows, and back; and which message of an order may go next.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use countersign_domain::{
+    ids::{DeliveryId, OrderId},
+    message::{Delivery, DeliveryState, Recipient},
+};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
+};
+use uuid::Uuid;
+
+use crate::{
+    bulk::Bulk,
+    entity::deliveries,
+    error::{During, StoreError},
+    rows::{At, int, json_text},
+};
+
+pub(crate) const DELIVERIES: Bulk = Bulk {
+    operation: "insert deliveries",
+    table: "deliveries",
+    columns: &[
+        "id",
+        "order_id",
+        "seq",
+        "kind",
+        "revision",
+        "round",
+        "channel",
+        "step",
+        "generation",
+        "dedupe_key",
+        "recipient",
+        "recipient_hash",
+        "state",
+        "due_time",
+        "attempts",
+        "last_error",
+        "details",
+        "create_time",
+        "finish_time",
+    ],
+};
+
+/// Appends a row of [`DELIVERIES`].
+pub(crate) fn push_delivery(
+    values: &mut Vec<Value>,
+    delivery: &Delivery,
+) -> Result<(), StoreError> {
+    const DOING: &str = "insert deliveries";
+    values.extend([
+        delivery.id.as_uuid().into(),
+        delivery.order_id.as_uuid().into(),
+        int(DOING, delivery.seq)?.into(),
+        delivery.kind.as_str().into(),
+        int(DOING, delivery.revision)?.into(),
+        int(DOING, delivery.round)?.into(),
+        delivery.channel.as_str().into(),
+        int(DOING, delivery.step)?.into(),
+        int(DOING, delivery.generation)?.into(),
+        delivery.dedupe_key().to_vec().into(),
+        delivery.recipient.reveal().into(),
+        delivery.recipient_hash.to_vec().into(),
+        delivery.state.as_str().into(),
+        delivery.due_time.into(),
+        int(DOING, delivery.attempts)?.into(),
+        delivery.last_error.as_str().into(),
+        json_text(DOING, &delivery.details)?.into(),
+        delivery.create_time.into(),
+        delivery.finish_time.into(),
+    ]);
+    Ok(())
+}
+
+/// A row as a delivery.
+pub(crate) fn delivery(row: deliveries::Model) -> Result<Delivery, StoreError> {
+    let at = At {
+        table: "deliveries",
+        row: &row.id,
+    };
+    Ok(Delivery {
+        id: DeliveryId::from_uuid(row.id),
+        order_id: OrderId::from_uuid(row.order_id),
+        seq: at.unsigned("seq", row.seq)?,
+        kind: at.word("kind", &row.kind)?,
+        revision: at.unsigned("revision", row.revision)?,
+        round: at.unsigned("round", row.round)?,
+        channel: at.word("channel", &row.channel)?,
+        step: at.unsigned("step", row.step)?,
+        generation: at.unsigned("generation", row.generation)?,
+        recipient_hash: at.hash("recipient_hash", &row.recipient_hash)?,
+        state: at.word("state", &row.state)?,
+        due_time: row.due_time,
+        attempts: at.unsigned("attempts", row.attempts)?,
+        details: at.json("details", &row.details)?,
+        recipient: Recipient::new(row.recipient),
+        provider_id: row.provider_id,
+        last_error: row.last_error,
+        create_time: row.create_time,
+        finish_time: row.finish_time,
+    })
+}
+
+/// Fills a list for `IN (…)` up to a power of two by repeating its last value, so that few statements are prepared.
+pub(crate) fn padded(mut ids: Vec<Uuid>) -> Vec<Uuid> {
+    if let Some(last) = ids.last().copied() {
+        ids.resize(ids.len().next_power_of_two(), last);
+    }
+    ids
+}
+
+/// Locks all deliveries of these orders, always in the same sequence, so that two transactions cannot cross.
+pub(crate) async fn lock_orders_deliveries(
+    transaction: &DatabaseTransaction,
+    orders: Vec<Uuid>,
+) -> Result<Vec<deliveries::Model>, StoreError> {
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
+    deliveries::Entity::find()
+        .filter(deliveries::Column::OrderId.is_in(padded(orders)))
+        .order_by_asc(deliveries::Column::OrderId)
+        .order_by_asc(deliveries::Column::Seq)
+        .lock_exclusive()
+        .all(transaction)
+        .await
+        .during("lock the deliveries of orders")
+}
+
+/// Lets the first message of each order that is not yet out go: `rows` are all deliveries of those orders, as they stand
+/// now. Messages start in the order's sequence; one that has reached the customer by any channel, or can no longer, makes
+/// room for the next.
+pub(crate) async fn open_gates(
+    transaction: &DatabaseTransaction,
+    rows: &[deliveries::Model],
+) -> Result<(), StoreError> {
+    let opened = gates(rows);
+    if opened.is_empty() {
+        return Ok(());
+    }
+    deliveries::Entity::update_many()
+        .col_expr(
+            deliveries::Column::State,
+            DeliveryState::Ready.as_str().into(),
+        )
+        .filter(deliveries::Column::Id.is_in(padded(opened)))
+        .filter(deliveries::Column::State.eq(DeliveryState::Waiting.as_str()))
+        .exec(transaction)
+        .await
+        .during("let waiting messages go")?;
+    Ok(())
+}
+
+/// Ids of waiting rows that may go.
+fn gates(rows: &[deliveries::Model]) -> Vec<Uuid> {
+    let mut orders: BTreeMap<Uuid, BTreeMap<i32, Vec<&deliveries::Model>>> = BTreeMap::new();
+    for row in rows {
+        orders
+            .entry(row.order_id)
+            .or_default()
+            .entry(row.seq)
+            .or_default()
+            .push(row);
+    }
+    let mut opened = Vec::new();
+    for messages in orders.values() {
+        for (expected, (seq, steps)) in (1..).zip(messages) {
+            // The message before it is still in the outbox.
+            if *seq != expected {
+                break;
+            }
+            opened.extend(
+                steps
+                    .iter()
+                    .filter(|row| row.state == DeliveryState::Waiting.as_str())
+                    .map(|row| row.id),
+            );
+            let mut states = steps
+                .iter()
+                .filter_map(|row| row.state.parse::<DeliveryState>().ok());
+            let out = states.clone().any(DeliveryState::is_out);
+            if !out && !states.all(DeliveryState::is_finished) {
+                break;
+            }
+        }
+    }
+    opened
+}
+
+/// Sets the state of some deliveries that end without being sent.
+pub(crate) async fn end_deliveries(
+    transaction: &DatabaseTransaction,
+    ids: Vec<Uuid>,
+    state: DeliveryState,
+    error: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    deliveries::Entity::update_many()
+        .col_expr(deliveries::Column::State, state.as_str().into())
+        .col_expr(deliveries::Column::LastError, error.into())
+        .col_expr(deliveries::Column::FinishTime, now.into())
+        .col_expr(deliveries::Column::DueTime, now.into())
+        .col_expr(deliveries::Column::LeaseToken, Option::<Uuid>::None.into())
+        .filter(deliveries::Column::Id.is_in(padded(ids)))
+        .exec(transaction)
+        .await
+        .during("end deliveries")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(seq: i32, step: i32, state: DeliveryState) -> deliveries::Model {
+        deliveries::Model {
+            id: Uuid::from_u128(u128::from(seq.unsigned_abs() * 10 + step.unsigned_abs())),
+            order_id: Uuid::from_u128(1),
+            seq,
+            kind: String::new(),
+            revision: 1,
+            round: 0,
+            channel: String::new(),
+            step,
+            generation: 1,
+            dedupe_key: Vec::new(),
+            recipient: String::new(),
+            recipient_hash: Vec::new(),
+            state: state.as_str().to_owned(),
+            due_time: DateTime::UNIX_EPOCH,
+            lease_token: None,
+            attempts: 0,
+            provider_id: None,
+            last_error: String::new(),
+            details: String::new(),
+            create_time: DateTime::UNIX_EPOCH,
+            finish_time: None,
+        }
+    }
+
+    fn opened(rows: &[(i32, i32, DeliveryState)]) -> Vec<u128> {
+        let rows: Vec<_> = rows.iter().map(|it| row(it.0, it.1, it.2)).collect();
+        gates(&rows).iter().map(Uuid::as_u128).collect()
+    }
+
+    #[test]
+    fn only_the_first_message_that_is_not_out_may_go() {
+        use DeliveryState::{Dead, Failed, Leased, Ready, Sent, Waiting};
+        assert_eq!(opened(&[(1, 1, Leased), (2, 1, Waiting)]), []);
+        assert_eq!(opened(&[(1, 1, Sent), (2, 1, Waiting)]), [21]);
+        assert_eq!(
+            opened(&[(1, 1, Dead), (2, 1, Waiting), (3, 1, Waiting)]),
+            [21]
+        );
+        // A later channel of a message that is out does not hold the next one up.
+        assert_eq!(
+            opened(&[(1, 1, Sent), (1, 2, Ready), (2, 1, Waiting)]),
+            [21]
+        );
+        assert_eq!(
+            opened(&[(1, 1, Failed), (1, 2, Ready), (2, 1, Waiting)]),
+            []
+        );
+        // All channels of a message are let go together; their due times keep them apart.
+        assert_eq!(
+            opened(&[(1, 1, Sent), (2, 1, Waiting), (2, 2, Waiting)]),
+            [21, 22]
+        );
+    }
+
+    #[test]
+    fn a_message_waits_for_one_that_is_still_in_the_outbox() {
+        use DeliveryState::{Sent, Waiting};
+        assert_eq!(opened(&[(2, 1, Waiting)]), []);
+        assert_eq!(opened(&[(1, 1, Sent), (3, 1, Waiting)]), []);
+    }
+}
