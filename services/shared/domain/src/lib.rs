@@ -24,6 +24,7 @@ pub mod phone;
 pub mod place;
 pub mod policy;
 pub mod priority;
+pub mod problem;
 pub mod reply;
 pub mod secrets;
 pub mod stock_book;

@@ -1,5 +1,8 @@
 //! Policies per order type, as data (R3, R4, R18).
 
+mod defaults;
+mod validate;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -7,6 +10,9 @@ use crate::{
     money::Money,
     order::{Channel, PaymentMethod},
 };
+
+pub use defaults::default_policies;
+pub(crate) use validate::{ORDER_TYPE_FORM, is_order_type};
 
 /// Which version of which policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

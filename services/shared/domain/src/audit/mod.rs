@@ -1,6 +1,14 @@
 //! Audit: rules as versioned data, and what they find on an order (R15, R18, R55).
 
+mod defaults;
 mod engine;
+mod expression;
+mod facts;
+mod field_value;
+pub(crate) mod required;
+mod template;
+mod validate;
+mod values;
 
 use std::sync::Arc;
 
@@ -12,6 +20,7 @@ use crate::{
     policy::OrderPolicy,
 };
 
+pub use defaults::default_rules;
 pub use engine::{RuleError, RuleSet};
 
 codes! {

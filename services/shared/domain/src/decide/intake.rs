@@ -1,7 +1,7 @@
 //! Judging an order: goods promised, rules applied, the next state found and the customer asked or told. Intake and
 //! amendment both end here.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
@@ -195,9 +195,12 @@ pub(super) fn settle_judgement(
 ) -> Result<(), Refusal> {
     let lines = reserve(&mut change.order, facts, context.now, &mut change.stock);
     change.event.details.decided_by = change.order.policy_version.to_string();
+    let customer = facts
+        .customer
+        .map(|customer| with_debt_of(customer, change));
     let findings = facts.rules.evaluate(&AuditInput {
         order: &change.order,
-        customer: facts.customer,
+        customer: customer.as_deref(),
         policy: facts.policy,
         lines: &lines,
         duplicate_of: facts.duplicate_of,
@@ -268,6 +271,20 @@ pub(super) fn settle_judgement(
     }
 }
 
+/// The customer as they would be with the changed order: the debt on record has the order as it was before.
+fn with_debt_of<'a>(customer: &'a Customer, change: &Change) -> Cow<'a, Customer> {
+    let difference = if change.order.state == OrderState::Received {
+        0
+    } else {
+        change.credit_minor + owed_minor(&change.order)
+    };
+    let mut customer = Cow::Borrowed(customer);
+    if difference != 0 {
+        customer.to_mut().credit_exposure_minor += difference;
+    }
+    customer
+}
+
 /// Promises goods to each line and says what is known about it. Lines of an order that the supplier ships need none.
 pub fn reserve(
     order: &mut Order,
@@ -303,7 +320,7 @@ pub fn reserve(
         if needs_stock {
             let taken = facts.stock.take(&line.sku, line.counters.short(), partial);
             line_facts.stocked = taken.stocked;
-            line_facts.available = taken.available;
+            line_facts.available = line.counters.reserved + taken.available;
             if let Some(warehouse) = taken.warehouse {
                 deltas.push(StockDelta {
                     warehouse: warehouse.clone(),
