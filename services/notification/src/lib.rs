@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod ids;
 pub mod inbox;
+pub mod pages;
 pub mod template;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
