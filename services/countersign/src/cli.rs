@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use countersign_runtime::config::{Config, ConfigError, Sources};
 
+use crate::commands::import::ImportArgs;
+
 /// Takes customers' orders, audits them and has the customers confirm them.
 #[derive(Debug, Parser)]
 #[command(name = "countersign", version, arg_required_else_help = true)]
@@ -19,10 +21,23 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Runs everything in one process, on a file under ./var unless a database is named.
+    Up(UpArgs),
+    /// Runs the service that owns orders.
+    OrderService,
     /// Creates or updates the tables, and adds the default policies and rules that are missing.
     Migrate(DatabaseArgs),
+    /// Takes a file of customers, products, prices, stock, orders or tracking in, over gRPC. May be repeated.
+    Import(ImportArgs),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
+}
+
+/// How to run everything.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
 }
 
 /// Where the data are.
@@ -37,7 +52,10 @@ impl Command {
     /// The name under which telemetry knows the process.
     pub(crate) const fn role(&self) -> &'static str {
         match self {
+            Self::Up(_) => "countersign",
+            Self::OrderService => "order-service",
             Self::Migrate(_) => "migrate",
+            Self::Import(_) => "import",
             Self::CheckConfig => "check-config",
         }
     }
@@ -45,14 +63,16 @@ impl Command {
     /// Whether a person watches, so that log lines of success would only be in the way.
     const fn is_interactive(&self) -> bool {
         match self {
-            Self::Migrate(_) | Self::CheckConfig => true,
+            Self::OrderService => false,
+            Self::Up(_) | Self::Migrate(_) | Self::Import(_) | Self::CheckConfig => true,
         }
     }
 
     fn database_url(&self) -> Option<&str> {
         match self {
             Self::Migrate(args) => args.database_url.as_deref(),
-            Self::CheckConfig => None,
+            Self::Up(args) => args.database.database_url.as_deref(),
+            Self::CheckConfig | Self::Import(_) | Self::OrderService => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use countersign_domain::{audit::default_rules, policy::default_policies};
 use countersign_migrations::{Migrator, MigratorTrait as _};
 use countersign_runtime::config::Config;
 use countersign_store::{MigrationLock, Settings, Store};
@@ -59,8 +60,50 @@ pub(crate) async fn migrate(
             .with_context(|| format!("migration {}", step.name()))?;
         done(step.name());
     }
+    seed(store).await?;
     lock.release().await.context("release the migration lock")?;
     Ok(pending.len())
+}
+
+/// Adds the policies and rules that ship with the program, those that are missing: what a company changed stays.
+async fn seed(store: &Store) -> anyhow::Result<()> {
+    let now = store.now().await.context("read the time")?;
+    let policies = store.list_policies().await.context("list policies")?;
+    for policy in default_policies() {
+        if policies.iter().all(|it| it.order_type != policy.order_type) {
+            let added = store.insert_policy(&policy, now).await;
+            added.with_context(|| format!("add the policy {}", policy.order_type))?;
+        }
+    }
+    let rules = store.list_rules().await.context("list rules")?;
+    for rule in default_rules() {
+        if rules.iter().all(|it| it.id != rule.id) {
+            let added = store.insert_rule(&rule, now).await;
+            added.with_context(|| format!("add the rule {}", rule.id))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses tables that are older than this binary: a service must not find that out order by order.
+pub(crate) async fn require_current(store: &Store) -> anyhow::Result<()> {
+    let pending = Migrator::get_pending_migrations_read_only(store.connection())
+        .await
+        .context("look at the tables")?;
+    anyhow::ensure!(
+        pending.is_empty(),
+        "the tables lack {} step(s); run `countersign migrate` first",
+        pending.len()
+    );
+    Ok(())
+}
+
+/// Where the data are, without passwords.
+pub(crate) fn shown(config: &Config) -> String {
+    embedded_file(config).map_or_else(
+        || "the database server of database.url".to_owned(),
+        |file| file.display().to_string(),
+    )
 }
 
 /// Next to an embedded database a file is locked instead; it is released when the file is closed.

@@ -10,6 +10,8 @@ mod cli;
 mod commands;
 mod console;
 mod database;
+mod import;
+mod roles;
 
 use cli::Cli;
 

@@ -7,12 +7,18 @@ use countersign_runtime::config::Config;
 use crate::cli::Command;
 
 mod check_config;
+pub(crate) mod import;
 mod migrate;
+mod order_service;
+mod up;
 
 /// Does what was asked for.
 pub(crate) async fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Up(_) => up::run(config).await,
+        Command::OrderService => order_service::run(config).await,
         Command::Migrate(_) => migrate::run(config).await,
+        Command::Import(args) => Box::pin(import::run(args)).await,
         Command::CheckConfig => {
             check_config::run(config);
             Ok(ExitCode::SUCCESS)

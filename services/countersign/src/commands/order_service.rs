@@ -1,0 +1,22 @@
+//! `order-service`: the service that owns orders, alone in its process.
+
+use std::process::ExitCode;
+
+use countersign_runtime::{
+    config::Config,
+    lifecycle::{Lifecycle, Signals},
+};
+
+use crate::{database, roles};
+
+/// Serves until the process is told to end.
+pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let signals = Signals::listen()?;
+    let listener = roles::bind(config.order.listen, "order.listen").await?;
+    let store = database::connect(config).await?;
+    database::require_current(&store).await?;
+    let lifecycle = Lifecycle::new(config.shutdown.grace());
+    let address = roles::start_order_service(config, &store, listener, &lifecycle).await?;
+    tracing::info!(%address, "the order service is listening");
+    Ok(roles::wait(lifecycle, signals).await)
+}
