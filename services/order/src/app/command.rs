@@ -185,6 +185,10 @@ impl Deciding {
                 refusal,
             } = self.decide(&order, command, &context).await?;
             let Decision::Change(change) = decision else {
+                // The order and its rounds are read one after the other: what happened in between is told, too.
+                if self.get(id).await?.version != order.version {
+                    continue;
+                }
                 return Ok(Outcome {
                     order: convert::order::to_proto(&order),
                     replayed: false,
