@@ -234,6 +234,30 @@ impl Store {
         .await
     }
 
+    /// How the server would find the rows of a claim, for the test of the index.
+    #[cfg(feature = "testing")]
+    pub async fn explain_claim(&self) -> Result<String, StoreError> {
+        use sea_orm::ConnectionTrait;
+        const DOING: &str = "explain the claim";
+        let now = self.now().await?;
+        let rows = self
+            .db
+            .query_all_raw(Statement::from_sql_and_values(
+                self.backend(),
+                format!("EXPLAIN FORMAT=TRADITIONAL {}", claim_sql(self.kind, 100)),
+                [DeliveryState::Ready.as_str().into(), now.into()],
+            ))
+            .await
+            .during(DOING)?;
+        rows.iter()
+            .map(|row| {
+                let key: Option<String> = row.try_get("", "key").during(DOING)?;
+                let extra: Option<String> = row.try_get("", "Extra").during(DOING)?;
+                Ok(format!("{key:?} {extra:?}\n"))
+            })
+            .collect()
+    }
+
     /// When the oldest delivery that could go was due, for a gauge.
     pub async fn oldest_due_time(
         &self,

@@ -1,5 +1,7 @@
 //! Databases for tests: a fresh one each, migrated, and gone afterwards.
 
+pub mod shop;
+
 use std::{fs, path::PathBuf};
 
 use countersign_migrations::{Migrator, MigratorTrait};

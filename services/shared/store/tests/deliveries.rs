@@ -1,0 +1,493 @@
+//! The queue of deliveries on every database: claims, leases, tries, sequence, supersession.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::Duration;
+use countersign_domain::{
+    ids::{AttemptId, DeliveryId, OrderId},
+    message::{AttemptOutcome, DeliveryState, OptOutReason, Recipient},
+    order::Channel,
+};
+use countersign_store::{
+    Claimed, DispatchFacts, Finish, NextStep, Planned, Refused, Start, StartOutcome, Store,
+    Verdict,
+    testing::{TestDatabase, shop::Shop},
+};
+use rand::{SeedableRng, rngs::StdRng};
+use uuid::Uuid;
+
+const MAIL: Option<&str> = Some("canary@example.com");
+const PHONE: Option<&str> = Some("+8613912345678");
+
+fn lease() -> Duration {
+    Duration::seconds(30)
+}
+
+fn token(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+/// Plans as the worker does, in short: all steps of a round, else the first address.
+fn plan(facts: &DispatchFacts<'_>) -> Vec<Planned> {
+    let key = countersign_domain::secrets::LinkKey::new(&[7; 32]).unwrap();
+    let mut rng = StdRng::from_os_rng();
+    let channels = facts.round.map_or_else(
+        || {
+            vec![if facts.order.reachable_by(Channel::Email) {
+                Channel::Email
+            } else {
+                Channel::Sms
+            }]
+        },
+        |round| round.details.channel_plan.clone(),
+    );
+    channels
+        .into_iter()
+        .zip(0..)
+        .filter(|(channel, _)| facts.order.reachable_by(*channel))
+        .map(|(channel, step)| {
+            let contact = &facts.order.terms.contact;
+            let to = match channel {
+                Channel::Email => contact.email.as_ref().unwrap().as_str(),
+                _ => contact.phone.as_ref().unwrap().as_e164(),
+            };
+            Planned {
+                id: DeliveryId::new_v7(facts.now, &mut rng),
+                channel,
+                recipient: Recipient::new(to),
+                recipient_hash: key.recipient_hash(to),
+                due_time: facts.now + Duration::minutes(30 * step),
+            }
+        })
+        .collect()
+}
+
+async fn dispatch(store: &Store) -> usize {
+    let now = store.now().await.unwrap();
+    store.dispatch(500, now, plan).await.unwrap().messages
+}
+
+async fn claim(store: &Store, token: Uuid) -> Vec<Claimed> {
+    let now = store.now().await.unwrap();
+    store
+        .claim_deliveries(token, now, lease(), 100)
+        .await
+        .unwrap()
+}
+
+async fn start(
+    store: &Store,
+    token: Uuid,
+    claimed: &[Claimed],
+) -> HashMap<DeliveryId, StartOutcome> {
+    let now = store.now().await.unwrap();
+    let mut rng = StdRng::from_os_rng();
+    let starts: Vec<Start> = claimed
+        .iter()
+        .map(|it| Start {
+            delivery: it.delivery.id,
+            attempt: AttemptId::new_v7(now, &mut rng),
+        })
+        .collect();
+    store.start_attempts(token, &starts, now).await.unwrap()
+}
+
+fn finish(claimed: &Claimed, token: Uuid, outcome: AttemptOutcome, verdict: Verdict) -> Finish {
+    Finish {
+        delivery: claimed.delivery.id,
+        order_id: claimed.delivery.order_id,
+        token,
+        number: claimed.delivery.attempts + 1,
+        outcome,
+        error: String::new(),
+        provider_id: Some(format!("p-{}", claimed.delivery.id)),
+        verdict,
+        next: NextStep::AsPlanned,
+    }
+}
+
+async fn finish_all(store: &Store, finishes: &[Finish]) -> Vec<Refused> {
+    let now = store.now().await.unwrap();
+    store.finish_attempts(finishes, now).await.unwrap()
+}
+
+/// Claims, starts and sends everything that is due.
+async fn send_all(store: &Store, token: Uuid) -> usize {
+    let claimed = claim(store, token).await;
+    start(store, token, &claimed).await;
+    let sent: Vec<Finish> = claimed
+        .iter()
+        .map(|it| {
+            finish(
+                it,
+                token,
+                AttemptOutcome::Sent,
+                Verdict::End(DeliveryState::Sent),
+            )
+        })
+        .collect();
+    assert_eq!(finish_all(store, &sent).await, []);
+    claimed.len()
+}
+
+async fn states(store: &Store, order: OrderId) -> Vec<(u32, u32, DeliveryState)> {
+    let all = store.list_deliveries(order).await.unwrap();
+    all.iter()
+        .map(|it| (it.delivery.seq, it.delivery.step, it.delivery.state))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_dispatched_message_leaves_the_outbox_and_goes_in_the_orders_sequence() {
+    use DeliveryState::{Ready, Sent, Waiting};
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let order = Shop::new(store.clone()).order(MAIL, PHONE).await;
+        assert!(store.oldest_outbox_time().await.unwrap().is_some());
+        assert_eq!(dispatch(store).await, 2);
+        assert_eq!(dispatch(store).await, 0);
+        assert_eq!(store.oldest_outbox_time().await.unwrap(), None);
+        assert_eq!(
+            states(store, order.id).await,
+            [
+                (1, 1, Ready),
+                (2, 1, Waiting),
+                (2, 2, Waiting),
+                (2, 3, Waiting)
+            ]
+        );
+        assert_eq!(send_all(store, token(1)).await, 1);
+        assert_eq!(
+            states(store, order.id).await,
+            [(1, 1, Sent), (2, 1, Ready), (2, 2, Ready), (2, 3, Ready)]
+        );
+        // Later channels are not due yet.
+        assert_eq!(send_all(store, token(2)).await, 1);
+        assert_eq!(claim(store, token(3)).await, []);
+        store.shift_clock(Duration::minutes(31));
+        let texts = claim(store, token(4)).await;
+        assert_eq!(texts.len(), 1);
+        assert_eq!(texts[0].delivery.channel, Channel::Sms);
+    }
+}
+
+#[tokio::test]
+async fn rival_dispatchers_and_workers_never_take_the_same() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        for _ in 0..40 {
+            shop.order(MAIL, None).await;
+        }
+        let now = store.now().await.unwrap();
+        let dispatched = futures::future::join_all((0..6).map(|_| async {
+            let mut messages = 0;
+            loop {
+                let done = store.dispatch(7, now, plan).await.unwrap();
+                if done.messages == 0 && store.oldest_outbox_time().await.unwrap().is_none() {
+                    return messages;
+                }
+                messages += done.messages;
+            }
+        }))
+        .await;
+        assert_eq!(dispatched.iter().sum::<usize>(), 80);
+        let now = store.now().await.unwrap();
+        let claimed = futures::future::join_all((1..=8).map(|worker| async move {
+            let mut mine = Vec::new();
+            for round in 0..8 {
+                let token = token(worker * 100 + round);
+                mine.extend(
+                    store
+                        .claim_deliveries(token, now, lease(), 5)
+                        .await
+                        .unwrap(),
+                );
+            }
+            mine
+        }))
+        .await;
+        let ids: Vec<DeliveryId> = claimed.iter().flatten().map(|it| it.delivery.id).collect();
+        assert_eq!(ids.len(), 40, "{:?}", database.store.kind());
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 40);
+    }
+}
+
+#[tokio::test]
+async fn a_claim_is_answered_by_its_index_without_a_sort() {
+    for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
+        let Some(database) = TestDatabase::server(variable).await else {
+            continue;
+        };
+        let plan = database.store.explain_claim().await.unwrap();
+        assert!(plan.contains("ix_deliveries_claim"), "{plan}");
+        assert!(!plan.contains("filesort"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_is_followed_by_another_and_comes_too_late_himself() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        Shop::new(store.clone()).order(MAIL, None).await;
+        dispatch(store).await;
+        let zombie = claim(store, token(1)).await;
+        assert_eq!(zombie.len(), 1);
+        start(store, token(1), &zombie).await;
+        // Still within its lease.
+        let now = store.now().await.unwrap();
+        assert_eq!(store.recover_deliveries(now, 100).await.unwrap(), 0);
+        assert_eq!(claim(store, token(2)).await, []);
+        store.shift_clock(Duration::seconds(31));
+        let now = store.now().await.unwrap();
+        assert_eq!(store.recover_deliveries(now, 100).await.unwrap(), 1);
+        let second = claim(store, token(2)).await;
+        assert_eq!(second.len(), 1);
+        assert_eq!(second[0].history.len(), 1);
+        assert_eq!(second[0].history[0].outcome, AttemptOutcome::InDoubt);
+        let late = finish(
+            &zombie[0],
+            token(1),
+            AttemptOutcome::Sent,
+            Verdict::End(DeliveryState::Sent),
+        );
+        assert_eq!(
+            finish_all(store, &[late]).await,
+            [Refused {
+                delivery: zombie[0].delivery.id
+            }]
+        );
+        assert_eq!(
+            start(store, token(1), &zombie).await[&zombie[0].delivery.id],
+            StartOutcome::Lost
+        );
+        assert_eq!(
+            start(store, token(2), &second).await[&second[0].delivery.id],
+            StartOutcome::Go { number: 2 }
+        );
+        let sent = finish(
+            &second[0],
+            token(2),
+            AttemptOutcome::Sent,
+            Verdict::End(DeliveryState::Sent),
+        );
+        assert_eq!(finish_all(store, &[sent.clone()]).await, []);
+        assert_eq!(finish_all(store, &[sent]).await.len(), 1, "once is enough");
+        let found = store
+            .find_delivery_by_provider_id(&format!("p-{}", second[0].delivery.id))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(found.state, DeliveryState::Sent);
+        assert_eq!(found.attempts, 2);
+        assert!(found.finish_time.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_keeps_a_lease_and_a_release_gives_it_back() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        Shop::new(store.clone()).order(MAIL, None).await;
+        dispatch(store).await;
+        let held = claim(store, token(1)).await;
+        let id = held[0].delivery.id;
+        store.shift_clock(Duration::seconds(25));
+        let now = store.now().await.unwrap();
+        let kept = store
+            .extend_leases(&[(id, token(1))], now + lease())
+            .await
+            .unwrap();
+        assert_eq!(kept, 1);
+        let lost = store
+            .extend_leases(&[(id, token(9))], now + lease())
+            .await
+            .unwrap();
+        assert_eq!(lost, 0);
+        store.shift_clock(Duration::seconds(25));
+        let now = store.now().await.unwrap();
+        assert_eq!(store.recover_deliveries(now, 100).await.unwrap(), 0);
+        assert_eq!(
+            store
+                .release_deliveries(token(9), &[id], now)
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(
+            store
+                .release_deliveries(token(1), &[id], now)
+                .await
+                .unwrap(),
+            1
+        );
+        assert_eq!(claim(store, token(2)).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_outdated_or_unwelcome_when_it_is_to_be_sent_is_not() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        let accepted = shop.order(MAIL, PHONE).await;
+        dispatch(store).await;
+        send_all(store, token(1)).await;
+        let asked = claim(store, token(2)).await;
+        assert_eq!(asked.len(), 1);
+        // The customer answers between claim and send.
+        shop.accept(accepted.id).await;
+        let outcome = start(store, token(2), &asked).await;
+        assert_eq!(outcome[&asked[0].delivery.id], StartOutcome::Superseded);
+        let refused = shop.order(Some("other@example.com"), None).await;
+        dispatch(store).await;
+        let ack = claim(store, token(3)).await;
+        let mine: Vec<Claimed> = ack
+            .into_iter()
+            .filter(|it| it.delivery.order_id == refused.id)
+            .collect();
+        let now = store.now().await.unwrap();
+        store
+            .insert_opt_out(
+                &mine[0].delivery.recipient_hash,
+                Channel::Email,
+                OptOutReason::StopWord,
+                now,
+            )
+            .await
+            .unwrap();
+        let outcome = start(store, token(3), &mine).await;
+        assert_eq!(outcome[&mine[0].delivery.id], StartOutcome::Suppressed);
+        assert_eq!(
+            states(store, refused.id).await,
+            [
+                (1, 1, DeliveryState::Suppressed),
+                (2, 1, DeliveryState::Ready)
+            ],
+            "the next message of the order may try"
+        );
+        let attempts = store.list_deliveries(refused.id).await.unwrap();
+        assert!(attempts.iter().all(|it| it.history.is_empty()));
+    }
+}
+
+#[tokio::test]
+async fn later_channels_of_a_round_that_is_over_do_not_hold_up_what_follows() {
+    use DeliveryState::{Ready, Sent};
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        let order = shop.order(MAIL, PHONE).await;
+        dispatch(store).await;
+        send_all(store, token(1)).await;
+        send_all(store, token(2)).await;
+        shop.accept(order.id).await;
+        assert_eq!(dispatch(store).await, 1);
+        assert_eq!(
+            states(store, order.id).await,
+            [
+                (1, 1, Sent),
+                (2, 1, Sent),
+                (2, 2, Ready),
+                (2, 3, Ready),
+                (3, 1, Ready)
+            ]
+        );
+        store.shift_clock(Duration::hours(2));
+        let due = claim(store, token(3)).await;
+        assert_eq!(due.len(), 3);
+        let outcomes = start(store, token(3), &due).await;
+        let gone = outcomes
+            .values()
+            .filter(|it| **it == StartOutcome::Superseded)
+            .count();
+        assert_eq!(gone, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_channel_that_fails_for_good_makes_the_next_one_due_at_once() {
+    use DeliveryState::{Failed, Ready, Sent};
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let order = Shop::new(store.clone()).order(MAIL, PHONE).await;
+        dispatch(store).await;
+        send_all(store, token(1)).await;
+        let letter = claim(store, token(2)).await;
+        start(store, token(2), &letter).await;
+        let failed = Finish {
+            error: "BAD_RECIPIENT: ".to_owned() + &"é".repeat(400),
+            next: NextStep::Now,
+            ..finish(
+                &letter[0],
+                token(2),
+                AttemptOutcome::Permanent,
+                Verdict::End(Failed),
+            )
+        };
+        finish_all(store, &[failed]).await;
+        let text = claim(store, token(3)).await;
+        assert_eq!(text.len(), 1);
+        assert_eq!(text[0].delivery.step, 2);
+        store
+            .release_deliveries(token(3), &[text[0].delivery.id], store.now().await.unwrap())
+            .await
+            .unwrap();
+        assert_eq!(
+            states(store, order.id).await,
+            [(1, 1, Sent), (2, 1, Failed), (2, 2, Ready), (2, 3, Ready)]
+        );
+        let listed = store.list_deliveries(order.id).await.unwrap();
+        assert_eq!(listed[1].delivery.last_error.chars().count(), 250);
+        assert_eq!(listed[1].history[0].outcome, AttemptOutcome::Permanent);
+    }
+}
+
+#[tokio::test]
+async fn a_try_that_did_not_get_out_is_due_again_at_its_time() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        Shop::new(store.clone()).order(MAIL, None).await;
+        dispatch(store).await;
+        let first = claim(store, token(1)).await;
+        start(store, token(1), &first).await;
+        let now = store.now().await.unwrap();
+        let again = finish(
+            &first[0],
+            token(1),
+            AttemptOutcome::NotSent,
+            Verdict::Again(now + Duration::seconds(5)),
+        );
+        assert_eq!(finish_all(store, &[again]).await, []);
+        assert_eq!(claim(store, token(2)).await, []);
+        store.shift_clock(Duration::seconds(6));
+        let second = claim(store, token(3)).await;
+        assert_eq!(second.len(), 1);
+        assert_eq!(second[0].delivery.attempts, 1);
+        assert_eq!(second[0].history[0].outcome, AttemptOutcome::NotSent);
+    }
+}
+
+#[tokio::test]
+async fn a_message_without_any_address_is_kept_as_failed_and_holds_nobody_up() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let order = Shop::new(store.clone()).order(MAIL, None).await;
+        let now = store.now().await.unwrap();
+        let nobody_for_the_first = |facts: &DispatchFacts<'_>| {
+            if facts.row.message.seq == 1 {
+                return Vec::new();
+            }
+            plan(facts)
+        };
+        // One by one, in whatever sequence the ids are.
+        for _ in 0..2 {
+            let done = store.dispatch(1, now, nobody_for_the_first).await.unwrap();
+            assert_eq!(done.messages, 1);
+        }
+        assert_eq!(
+            states(store, order.id).await,
+            [(1, 1, DeliveryState::Failed), (2, 1, DeliveryState::Ready)]
+        );
+    }
+}
