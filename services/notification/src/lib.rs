@@ -1,9 +1,26 @@
 //! countersign-notification: turns outbox rows into messages that reach the customer, and takes in what comes back.
 
+mod callbacks;
 pub mod channel;
+mod context;
+mod deliver;
+mod dispatch;
+mod grpc;
 pub mod ids;
 pub mod inbox;
+mod metrics;
 pub mod pages;
+mod plan;
+mod server;
 pub mod template;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+mod transport;
+pub mod understanding;
+mod verdict;
+
+pub use server::{Deps, run};
+pub use transport::TransportError;
+
+#[cfg(test)]
+mod tests;

@@ -260,7 +260,7 @@ impl Sender for GatewaySender {
 }
 
 /// Message id and generation of an idempotency key that we made.
-pub(super) fn parse_key(key: &str) -> Option<(Uuid, u32)> {
+pub(crate) fn parse_key(key: &str) -> Option<(Uuid, u32)> {
     let (id, generation) = key.rsplit_once('-')?;
     Some((id.parse().ok()?, generation.parse().ok()?))
 }

@@ -1,6 +1,10 @@
 //! Takes in what comes back. Stored first and answered at once; handed to the order service afterwards, again and again
 //! until it is answered.
 
+mod act;
+pub(crate) mod forward;
+pub(crate) mod orders;
+
 use std::sync::Arc;
 
 use countersign_domain::{

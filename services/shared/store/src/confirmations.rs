@@ -11,6 +11,7 @@ use sea_orm::{
 use crate::{
     Store,
     bulk::Bulk,
+    delivery_rows::padded,
     entity::confirmations,
     error::{During, StoreError},
     rows::{At, int, json_text},
@@ -78,6 +79,20 @@ impl Store {
             .all(&self.db)
             .await
             .during("list confirmations")?;
+        rows.iter().map(round).collect()
+    }
+
+    /// All rounds of some orders.
+    pub async fn find_rounds(&self, orders: &[OrderId]) -> Result<Vec<Round>, StoreError> {
+        if orders.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = padded(orders.iter().map(OrderId::as_uuid).collect());
+        let rows = confirmations::Entity::find()
+            .filter(confirmations::Column::OrderId.is_in(ids))
+            .all(&self.db)
+            .await
+            .during("find confirmations")?;
         rows.iter().map(round).collect()
     }
 

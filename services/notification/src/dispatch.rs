@@ -1,0 +1,53 @@
+//! From the outbox to the queue of deliveries. Only the database is touched here.
+
+use std::{sync::Arc, time::Duration};
+
+use countersign_domain::secrets::LinkKey;
+use countersign_store::{DispatchFacts, Store, StoreError};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{ids::Ids, plan::plan};
+
+/// Messages of one transaction.
+const BATCH: u64 = 500;
+
+/// Empties the outbox.
+pub(crate) struct Dispatcher {
+    pub(crate) store: Store,
+    pub(crate) link_key: LinkKey,
+    pub(crate) ids: Arc<Ids>,
+    /// Told when there is something to deliver.
+    pub(crate) queue: Arc<Notify>,
+    /// Told when there may be something in the outbox: the order service in the same process knows at once.
+    pub(crate) outbox: Arc<Notify>,
+    pub(crate) poll: Duration,
+}
+
+impl Dispatcher {
+    /// Runs until the soft stage. A database that does not answer is asked again.
+    pub(crate) async fn run(self, soft: CancellationToken) {
+        while !soft.is_cancelled() {
+            match self.round().await {
+                Ok(0) => {}
+                Ok(_) => {
+                    self.queue.notify_one();
+                    continue;
+                }
+                Err(error) => tracing::warn!(error = %error, "dispatch failed; it is tried again"),
+            }
+            tokio::select! {
+                () = soft.cancelled() => {}
+                () = self.outbox.notified() => {}
+                () = tokio::time::sleep(self.poll) => {}
+            }
+        }
+    }
+
+    async fn round(&self) -> Result<usize, StoreError> {
+        let now = self.store.now().await?;
+        let plan = |facts: &DispatchFacts<'_>| plan(facts, &self.link_key, &self.ids);
+        let done = self.store.dispatch(BATCH, now, plan).await?;
+        Ok(done.messages)
+    }
+}

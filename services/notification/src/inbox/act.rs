@@ -1,0 +1,277 @@
+//! What a reply leads to: understood where it must be, then done.
+
+use countersign_domain::{
+    confirmation::{AnswerChannel, Objection, ObjectionCategory},
+    decide::CallOutcome,
+    ids::{DeliveryId, OrderId},
+    message::{Delivery, OptOutReason, Recipient},
+    order::Channel,
+    reply::{GatewayStatus, Reply, ReplyContent},
+};
+use countersign_store::{News, StoreError};
+use uuid::Uuid;
+
+use super::forward::{Forwarder, Settled};
+use crate::understanding::{Meaning, understand};
+
+/// Deliveries to a number that are looked through for the order that a text is about.
+const RECENT: u64 = 50;
+
+impl Forwarder {
+    pub(super) async fn act(&self, reply: &Reply) -> Result<Settled, StoreError> {
+        match &reply.content {
+            ReplyContent::Text {
+                from,
+                text,
+                in_reply_to,
+            } => {
+                let understood = self.text(from, text, in_reply_to.as_deref()).await?;
+                self.resolved(reply, understood).await
+            }
+            ReplyContent::Key {
+                delivery,
+                call_id,
+                digit,
+            } => {
+                let understood = self.key(*delivery, call_id, digit).await?;
+                self.resolved(reply, understood).await
+            }
+            ReplyContent::Status {
+                delivery,
+                generation,
+                provider_id,
+                status,
+                code,
+            } => {
+                let error = code.as_ref().map_or_else(
+                    || status.as_str().to_owned(),
+                    |code| format!("{status}: gateway code {code}"),
+                );
+                let id = DeliveryId::from_uuid(*delivery);
+                let now = self.inbox.store.now().await?;
+                let news = self
+                    .inbox
+                    .store
+                    .record_news(id, *generation, provider_id, *status, &error, now)
+                    .await?;
+                self.news(reply, news, *status, provider_id).await
+            }
+            ReplyContent::OptOut {
+                recipient,
+                channel,
+                reason,
+            } => self.opt_out(recipient, *channel, *reason).await,
+            _ => Ok(match reply.order_id {
+                Some(order) => self.calls.tell(reply, order).await.into(),
+                None => Settled::Refused("NO_ORDER: it names no order".to_owned()),
+            }),
+        }
+    }
+
+    /// Keeps what a reply was understood to mean, then does it.
+    async fn resolved(
+        &self,
+        reply: &Reply,
+        understood: Option<(Option<OrderId>, ReplyContent)>,
+    ) -> Result<Settled, StoreError> {
+        let Some((order_id, content)) = understood else {
+            return Ok(Settled::Refused(
+                "UNKNOWN_SENDER: no message of ours went there".to_owned(),
+            ));
+        };
+        self.inbox
+            .store
+            .resolve_reply(reply.id, order_id, &content)
+            .await?;
+        let resolved = Reply {
+            order_id,
+            content,
+            ..reply.clone()
+        };
+        Box::pin(self.act(&resolved)).await
+    }
+
+    /// A text: which order it is about is never guessed when there are several.
+    async fn text(
+        &self,
+        from: &Recipient,
+        text: &str,
+        in_reply_to: Option<&str>,
+    ) -> Result<Option<(Option<OrderId>, ReplyContent)>, StoreError> {
+        let store = &self.inbox.store;
+        let meaning = understand(text);
+        let about_opting = |reason| {
+            let content = ReplyContent::OptOut {
+                recipient: from.clone(),
+                channel: Channel::Sms,
+                reason,
+            };
+            Ok(Some((None, content)))
+        };
+        match meaning {
+            Meaning::Stop => return about_opting(Some(OptOutReason::StopWord)),
+            Meaning::Start => return about_opting(None),
+            _ => {}
+        }
+        let hash = self.link_key.recipient_hash(from.reveal());
+        let mut recent = store.find_deliveries_to(&hash, RECENT).await?;
+        if let Some(answered) = in_reply_to
+            && let Some(delivery) = store.find_delivery_by_provider_id(answered).await?
+            && delivery.recipient_hash == hash
+        {
+            recent = vec![delivery];
+        }
+        let Some(latest) = recent.first().map(|it| it.order_id) else {
+            return Ok(None);
+        };
+        let words = || {
+            let content = ReplyContent::Words {
+                channel: "SMS".to_owned(),
+                text: text.chars().take(2_000).collect(),
+            };
+            Ok(Some((Some(latest), content)))
+        };
+        let mut open = Vec::new();
+        for order in distinct_orders(&recent) {
+            open.extend(store.find_open_round(order).await?);
+        }
+        if let Meaning::Code(code) = &meaning {
+            open.retain(|round| {
+                self.link_key
+                    .code_matches(round.order_id, round.round, code, &round.code_hash)
+            });
+        }
+        let [round] = open.as_slice() else {
+            return words();
+        };
+        let number = Some(round.round);
+        let content = match meaning {
+            Meaning::Yes => ReplyContent::Accept {
+                round: number,
+                answer_channel: AnswerChannel::Sms,
+                amount: None,
+            },
+            Meaning::No => ReplyContent::Object {
+                round: number,
+                answer_channel: AnswerChannel::Sms,
+                objection: unspecified(),
+            },
+            Meaning::Code(code) => ReplyContent::Code {
+                round: number,
+                answer_channel: AnswerChannel::Sms,
+                code,
+            },
+            Meaning::Stop | Meaning::Start | Meaning::Unclear => return words(),
+        };
+        Ok(Some((Some(round.order_id), content)))
+    }
+
+    /// A key pressed in a call of ours: 1 is yes, 2 is no.
+    async fn key(
+        &self,
+        delivery: Uuid,
+        call_id: &str,
+        digit: &str,
+    ) -> Result<Option<(Option<OrderId>, ReplyContent)>, StoreError> {
+        let id = DeliveryId::from_uuid(delivery);
+        let Some(delivery) = self.inbox.store.find_delivery(id).await? else {
+            return Ok(None);
+        };
+        let (outcome, objection) = match understand(digit) {
+            Meaning::Yes => (CallOutcome::AnsweredConfirmed, None),
+            Meaning::No => (CallOutcome::AnsweredObjected, Some(unspecified())),
+            _ => (CallOutcome::AnsweredUnclear, None),
+        };
+        let content = ReplyContent::Call {
+            round: Some(delivery.round).filter(|round| *round > 0),
+            outcome,
+            call_id: call_id.to_owned(),
+            digits: digit.to_owned(),
+            objection,
+        };
+        Ok(Some((Some(delivery.order_id), content)))
+    }
+
+    async fn news(
+        &self,
+        reply: &Reply,
+        news: News,
+        status: GatewayStatus,
+        call_id: &str,
+    ) -> Result<Settled, StoreError> {
+        let delivery = match news {
+            // It may have overtaken our own record of the try.
+            News::TooEarly => return Ok(Settled::Later("TOO_EARLY".to_owned())),
+            News::Unknown => return Ok(Settled::Refused("UNKNOWN_MESSAGE".to_owned())),
+            News::Old(_) => return Ok(Settled::Applied("OLD_NEWS".to_owned())),
+            News::Written(delivery) => delivery,
+        };
+        self.queue.notify_one();
+        match call_outcome(&delivery, status) {
+            None => Ok(Settled::Applied("OK".to_owned())),
+            Some(outcome) => {
+                let content = ReplyContent::Call {
+                    round: Some(delivery.round),
+                    outcome,
+                    call_id: call_id.to_owned(),
+                    digits: String::new(),
+                    objection: None,
+                };
+                self.resolved(reply, Some((Some(delivery.order_id), content)))
+                    .await
+            }
+        }
+    }
+
+    async fn opt_out(
+        &self,
+        recipient: &Recipient,
+        channel: Channel,
+        reason: Option<OptOutReason>,
+    ) -> Result<Settled, StoreError> {
+        let store = &self.inbox.store;
+        let hash = self.link_key.recipient_hash(recipient.reveal());
+        match reason {
+            Some(reason) => {
+                let now = store.now().await?;
+                store.insert_opt_out(&hash, channel, reason, now).await?;
+            }
+            None => store.delete_opt_out(&hash, channel).await?,
+        }
+        Ok(Settled::Applied("OK".to_owned()))
+    }
+}
+
+/// How a call that asked for a confirmation ended without an answer; the order's history shows it.
+const fn call_outcome(delivery: &Delivery, status: GatewayStatus) -> Option<CallOutcome> {
+    if delivery.round == 0 || !matches!(delivery.channel, Channel::Phone) {
+        return None;
+    }
+    match status {
+        GatewayStatus::NoAnswer => Some(CallOutcome::NoAnswer),
+        GatewayStatus::Busy => Some(CallOutcome::Busy),
+        GatewayStatus::Machine => Some(CallOutcome::Machine),
+        GatewayStatus::Failed => Some(CallOutcome::Failed),
+        GatewayStatus::Underway | GatewayStatus::Delivered => None,
+    }
+}
+
+/// The customer said no and not why: a member of staff rings back.
+fn unspecified() -> Objection {
+    Objection {
+        category: ObjectionCategory::Other,
+        line_numbers: Vec::new(),
+        text: String::new(),
+    }
+}
+
+/// The orders of deliveries, in their sequence.
+fn distinct_orders(deliveries: &[Delivery]) -> Vec<OrderId> {
+    let mut orders = Vec::new();
+    for delivery in deliveries {
+        if !orders.contains(&delivery.order_id) {
+            orders.push(delivery.order_id);
+        }
+    }
+    orders
+}

@@ -1,0 +1,231 @@
+//! Where each channel's messages go: out, or into the local mailbox.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use countersign_domain::{message::Delivery, order::Channel};
+use countersign_runtime::config::{Config, EmailTransport, Gateway, GatewayTransport};
+use countersign_store::{MailboxContent, MailboxItem, MailboxKey, Store};
+use secrecy::ExposeSecret as _;
+
+use crate::channel::{
+    Content, KeyMeaning, Outcome, Outgoing, Reason, ReasonCode, Sender as _,
+    email::{EmailConfig, EmailSender},
+    gateway::{GatewayConfig, GatewaySender, GatewayTimeouts},
+    signature::SigningKeys,
+};
+
+/// Why the channels cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("set up the {channel} channel")]
+pub struct TransportError {
+    channel: Channel,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl TransportError {
+    fn of<E: std::error::Error + Send + Sync + 'static>(
+        channel: Channel,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self {
+            channel,
+            source: Box::new(source),
+        }
+    }
+
+    fn missing(channel: Channel, what: &str) -> Self {
+        Self {
+            channel,
+            source: what.into(),
+        }
+    }
+}
+
+/// How the messages of one channel leave.
+#[derive(Clone)]
+pub(crate) enum Transport {
+    /// Into the local mailbox.
+    Mailbox(Store),
+    /// To the relay.
+    Email(Arc<EmailSender>),
+    /// To a gateway.
+    Gateway(Arc<GatewaySender>),
+}
+
+/// All channels.
+#[derive(Clone)]
+pub(crate) struct Transports {
+    email: Transport,
+    sms: Transport,
+    phone: Transport,
+}
+
+impl Transports {
+    /// As configured.
+    pub(crate) fn of(config: &Config, store: &Store) -> Result<Self, TransportError> {
+        let url = config.notification.public_url.trim_end_matches('/');
+        Ok(Self {
+            email: email(config, store)?,
+            sms: gateway(&config.sms, Channel::Sms, url, store)?,
+            phone: gateway(&config.phone, Channel::Phone, url, store)?,
+        })
+    }
+
+    /// The one for a channel.
+    pub(crate) const fn of_channel(&self, channel: Channel) -> &Transport {
+        match channel {
+            Channel::Email => &self.email,
+            Channel::Sms => &self.sms,
+            Channel::Phone => &self.phone,
+        }
+    }
+
+    /// Whether anything stays in the local mailbox.
+    pub(crate) fn any_mailbox(&self) -> bool {
+        [&self.email, &self.sms, &self.phone]
+            .into_iter()
+            .any(|it| matches!(it, Transport::Mailbox(_)))
+    }
+}
+
+/// The keys shared with a gateway, if it is used.
+pub(crate) fn signing_keys(
+    gateway: &Gateway,
+    channel: Channel,
+) -> Result<Option<SigningKeys>, TransportError> {
+    if gateway.transport == GatewayTransport::Mailbox {
+        return Ok(None);
+    }
+    let secret = gateway
+        .secret
+        .clone()
+        .ok_or_else(|| TransportError::missing(channel, "the gateway's secret is missing"))?;
+    SigningKeys::parse(&[secret])
+        .map(Some)
+        .map_err(TransportError::of(channel))
+}
+
+fn email(config: &Config, store: &Store) -> Result<Transport, TransportError> {
+    if config.email.transport == EmailTransport::Mailbox {
+        return Ok(Transport::Mailbox(store.clone()));
+    }
+    let url = config
+        .email
+        .url
+        .as_ref()
+        .ok_or_else(|| TransportError::missing(Channel::Email, "the relay's URL is missing"))?;
+    let relay = url
+        .expose_secret()
+        .parse()
+        .map_err(TransportError::of(Channel::Email))?;
+    let from = &config.email.from;
+    let domain = from
+        .rsplit_once('@')
+        .map_or("localhost", |(_, domain)| domain.trim_end_matches('>'));
+    let sender = EmailSender::try_new(EmailConfig {
+        reply_to: config.email.reply_to.clone(),
+        ..EmailConfig::new(relay, from, domain)
+    })
+    .map_err(TransportError::of(Channel::Email))?;
+    Ok(Transport::Email(Arc::new(sender)))
+}
+
+fn gateway(
+    config: &Gateway,
+    channel: Channel,
+    public_url: &str,
+    store: &Store,
+) -> Result<Transport, TransportError> {
+    let Some(keys) = signing_keys(config, channel)? else {
+        return Ok(Transport::Mailbox(store.clone()));
+    };
+    let base = config
+        .base_url
+        .clone()
+        .ok_or_else(|| TransportError::missing(channel, "the gateway's base URL is missing"))?;
+    let callbacks = format!("{public_url}/callbacks/{}", channel.as_str().to_lowercase());
+    let sender = GatewaySender::try_new(GatewayConfig {
+        base,
+        keys,
+        status_callback: format!("{callbacks}/status"),
+        reply_callback: format!("{callbacks}/reply"),
+        timeouts: GatewayTimeouts::default(),
+    })
+    .map_err(TransportError::of(channel))?;
+    Ok(Transport::Gateway(Arc::new(sender)))
+}
+
+impl Transport {
+    /// Makes one attempt.
+    pub(crate) async fn send(
+        &self,
+        delivery: &Delivery,
+        outgoing: &Outgoing,
+        now: DateTime<Utc>,
+    ) -> Outcome {
+        match self {
+            Self::Email(sender) => sender.send(outgoing, now).await,
+            Self::Gateway(sender) => sender.send(outgoing, now).await,
+            Self::Mailbox(store) => {
+                let item = MailboxItem {
+                    id: delivery.id.as_uuid(),
+                    order_id: delivery.order_id,
+                    channel: delivery.channel,
+                    recipient: delivery.recipient.reveal().to_owned(),
+                    content: content(&outgoing.content),
+                    create_time: now,
+                };
+                match store.insert_mailbox_item(&item).await {
+                    Ok(()) => Outcome::Sent {
+                        provider_id: mailbox_id(delivery),
+                    },
+                    // Putting it in twice is putting it in once, so this is no doubt.
+                    Err(error) => {
+                        tracing::warn!(error = %error, "the mailbox does not take a message");
+                        let text = "the local mailbox does not answer";
+                        Outcome::NotSent {
+                            reason: Reason::new(ReasonCode::Unreachable, text),
+                            retry_after: None,
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the local mailbox calls a message, as a gateway has an id of its own.
+pub(crate) fn mailbox_id(delivery: &Delivery) -> String {
+    format!("mailbox-{}", delivery.id)
+}
+
+fn content(content: &Content) -> MailboxContent {
+    match content {
+        Content::Email(mail) => MailboxContent::Email {
+            subject: mail.subject.clone(),
+            text: mail.text.clone(),
+            html: mail.html.clone(),
+        },
+        Content::Sms(sms) => MailboxContent::Sms {
+            text: sms.text.clone(),
+        },
+        Content::Call(script) => MailboxContent::Phone {
+            language: script.language.clone(),
+            prompts: script.prompts.clone(),
+            keys: script
+                .keys
+                .iter()
+                .map(|key| MailboxKey {
+                    digit: key.digit.clone(),
+                    means: match key.means {
+                        KeyMeaning::Confirm => "confirm",
+                        KeyMeaning::Object => "object",
+                        KeyMeaning::Repeat => "repeat",
+                    }
+                    .to_owned(),
+                })
+                .collect(),
+        },
+    }
+}

@@ -1,0 +1,282 @@
+//! What becomes of a message after a try (RELIABILITY 3.4 and 3.5). Pure: the result of the try and the history go in.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use countersign_domain::{
+    message::{AttemptOutcome, DeliveryState, OptOutReason},
+    order::Channel,
+};
+use countersign_store::{AttemptRecord, NextStep, Verdict};
+
+use crate::channel::{Outcome, Reason, ReasonCode, RetryRule, gateway::Reconciled};
+
+/// Tries that count, before a message is given up.
+const ATTEMPTS_MAX: usize = 8;
+/// Tries on a full mailbox.
+const FULL_MAILBOX_MAX: usize = 3;
+/// Seconds after the first, second … failure.
+const SCHEDULE: [u64; ATTEMPTS_MAX] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400];
+/// The same for a relay that wants to see the message again later.
+const GREYLIST: [u64; 5] = [60, 300, 900, 1_800, 3_600];
+/// Longest wait that the other side may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+/// Before a try that does not count.
+const FREE_WAIT: Duration = Duration::from_secs(30);
+/// While our set-up is wrong.
+const CONFIG_WAIT: Duration = Duration::from_mins(5);
+/// Between two questions about a message that is in doubt.
+const RECONCILE_WAIT: Duration = Duration::from_mins(1);
+/// A gateway that does not know the message this long after the try has never had it: two questions were asked by then.
+const NEVER_HAD_IT: TimeDelta = TimeDelta::seconds(110);
+/// How long a gateway is asked that gives no answer.
+const ASKING_MAX: TimeDelta = TimeDelta::hours(1);
+
+/// What to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Judged {
+    pub(crate) outcome: AttemptOutcome,
+    pub(crate) error: String,
+    pub(crate) provider_id: Option<String>,
+    pub(crate) verdict: Verdict,
+    pub(crate) next: NextStep,
+    pub(crate) opt_out: Option<OptOutReason>,
+}
+
+impl Judged {
+    fn of(outcome: AttemptOutcome, reason: Option<&Reason>, verdict: Verdict) -> Self {
+        let given_up = matches!(
+            verdict,
+            Verdict::End(DeliveryState::Failed | DeliveryState::Dead)
+        );
+        Self {
+            outcome,
+            error: reason.map_or_else(String::new, ToString::to_string),
+            provider_id: None,
+            verdict,
+            next: if given_up {
+                NextStep::Now
+            } else {
+                NextStep::AsPlanned
+            },
+            opt_out: None,
+        }
+    }
+
+    /// The message cannot be written at all.
+    pub(crate) fn unrenderable(error: String) -> Self {
+        Self {
+            error,
+            ..Self::of(
+                AttemptOutcome::Permanent,
+                None,
+                Verdict::End(DeliveryState::Dead),
+            )
+        }
+    }
+}
+
+/// What is known when a try ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tried<'a> {
+    pub(crate) channel: Channel,
+    /// The tries before this one.
+    pub(crate) history: &'a [AttemptRecord],
+    pub(crate) now: DateTime<Utc>,
+    /// Between 0.8 and 1.2.
+    pub(crate) jitter: f64,
+}
+
+impl Tried<'_> {
+    fn again(&self, wait: Duration) -> Verdict {
+        let wait = TimeDelta::from_std(wait.mul_f64(self.jitter)).unwrap_or(ASKING_MAX);
+        Verdict::Again(self.now + wait)
+    }
+
+    /// Earlier tries that failed for this reason, or for any that counts.
+    fn failures(&self, only: Option<ReasonCode>) -> usize {
+        self.history
+            .iter()
+            .filter(|attempt| attempt.outcome == AttemptOutcome::NotSent)
+            .filter_map(|attempt| code_of(&attempt.error))
+            .filter(|code| match only {
+                Some(only) => *code == only,
+                None => code.retry_rule() != RetryRule::Free,
+            })
+            .count()
+    }
+}
+
+/// The code that stands before the explanation.
+fn code_of(error: &str) -> Option<ReasonCode> {
+    let (code, _) = error.split_once(": ")?;
+    ReasonCode::ALL
+        .iter()
+        .copied()
+        .find(|known| known.as_str() == code)
+}
+
+/// Earlier tries that may have reached the customer.
+pub(crate) fn doubts(history: &[AttemptRecord]) -> usize {
+    history
+        .iter()
+        .filter(|attempt| attempt.outcome == AttemptOutcome::InDoubt)
+        .count()
+}
+
+/// Judges a try.
+pub(crate) fn judge(outcome: &Outcome, tried: &Tried<'_>) -> Judged {
+    let reason = outcome.reason();
+    match outcome {
+        Outcome::Sent { provider_id } => Judged {
+            provider_id: Some(provider_id.clone()),
+            ..Judged::of(
+                AttemptOutcome::Sent,
+                None,
+                Verdict::End(DeliveryState::Sent),
+            )
+        },
+        Outcome::NotSent {
+            reason: why,
+            retry_after,
+        } => Judged::of(
+            AttemptOutcome::NotSent,
+            reason,
+            after_not_sent(why.code, *retry_after, tried),
+        ),
+        Outcome::Permanent {
+            reason: why,
+            bad_recipient,
+        } => Judged {
+            opt_out: match why.code {
+                ReasonCode::OptedOut => Some(OptOutReason::Gateway),
+                _ if *bad_recipient => Some(OptOutReason::BadAddress),
+                _ => None,
+            },
+            ..Judged::of(
+                AttemptOutcome::Permanent,
+                reason,
+                Verdict::End(DeliveryState::Failed),
+            )
+        },
+        Outcome::InDoubt { .. } => {
+            // A letter is sent again once, as the same letter; a gateway is asked first.
+            let resend = tried.channel != Channel::Email || doubts(tried.history) == 0;
+            let verdict = if resend {
+                tried.again(RECONCILE_WAIT)
+            } else {
+                Verdict::End(DeliveryState::InDoubt)
+            };
+            Judged::of(AttemptOutcome::InDoubt, reason, verdict)
+        }
+        Outcome::Config { .. } => {
+            Judged::of(AttemptOutcome::Config, reason, tried.again(CONFIG_WAIT))
+        }
+    }
+}
+
+fn after_not_sent(code: ReasonCode, retry_after: Option<Duration>, tried: &Tried<'_>) -> Verdict {
+    if code == ReasonCode::DeadlinePassed {
+        return Verdict::End(DeliveryState::Superseded);
+    }
+    let counted = tried.failures(None);
+    let wait = match code.retry_rule() {
+        RetryRule::Free => Some(FREE_WAIT),
+        RetryRule::Greylist => {
+            let seen = tried.failures(Some(code));
+            let step = GREYLIST.get(seen).or(GREYLIST.last());
+            (counted + 1 < ATTEMPTS_MAX)
+                .then_some(step)
+                .flatten()
+                .map(|seconds| Duration::from_secs(*seconds))
+        }
+        RetryRule::ThreeTries if tried.failures(Some(code)) + 1 >= FULL_MAILBOX_MAX => None,
+        RetryRule::ThreeTries | RetryRule::Standard => (counted + 1 < ATTEMPTS_MAX)
+            .then(|| SCHEDULE.get(counted))
+            .flatten()
+            .map(|seconds| Duration::from_secs(*seconds)),
+    };
+    let Some(wait) = wait else {
+        return Verdict::End(DeliveryState::Dead);
+    };
+    match (retry_after, tried.again(wait)) {
+        // Asked to wait: at least that long, whatever the jitter says.
+        (Some(asked), Verdict::Again(planned)) => {
+            let asked = TimeDelta::from_std(asked.min(RETRY_AFTER_MAX)).unwrap_or(ASKING_MAX);
+            if code.retry_rule() == RetryRule::Free {
+                Verdict::Again(tried.now + asked)
+            } else {
+                Verdict::Again(planned.max(tried.now + asked))
+            }
+        }
+        (_, planned) => planned,
+    }
+}
+
+/// What to do with a message whose last try is in doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Resolved {
+    /// Write this; nothing is sent.
+    Write(Box<Judged>),
+    /// Send it once more.
+    Resend,
+}
+
+/// Before a letter is sent again whose last try is in doubt. There is nobody to ask.
+pub(crate) fn resolve_letter(history: &[AttemptRecord]) -> Resolved {
+    if doubts(history) < 2 {
+        return Resolved::Resend;
+    }
+    let reason = Reason::new(ReasonCode::Unconfirmed, "sent twice, confirmed never");
+    Resolved::Write(Box::new(Judged::of(
+        AttemptOutcome::InDoubt,
+        Some(&reason),
+        Verdict::End(DeliveryState::InDoubt),
+    )))
+}
+
+/// After a gateway was asked. A call is never placed again by itself.
+pub(crate) fn resolve(reconciled: &Reconciled, tried: &Tried<'_>) -> Resolved {
+    let begun = tried.history.last().map_or(tried.now, |it| it.start_time);
+    let since = tried.now - begun;
+    let undecided = |reason: &Reason, verdict: Verdict| {
+        let ended = matches!(verdict, Verdict::End(_));
+        Judged {
+            next: if ended {
+                NextStep::Now
+            } else {
+                NextStep::AsPlanned
+            },
+            ..Judged::of(AttemptOutcome::InDoubt, Some(reason), verdict)
+        }
+    };
+    let in_doubt = Verdict::End(DeliveryState::InDoubt);
+    let judged = match reconciled {
+        Reconciled::Accepted { provider_id, .. } => Judged {
+            provider_id: Some(provider_id.clone()),
+            ..Judged::of(
+                AttemptOutcome::Sent,
+                None,
+                Verdict::End(DeliveryState::Sent),
+            )
+        },
+        Reconciled::NotFound => {
+            let reason = Reason::new(ReasonCode::Unconfirmed, "the gateway does not know it");
+            if since < NEVER_HAD_IT {
+                undecided(&reason, tried.again(RECONCILE_WAIT))
+            } else if tried.channel == Channel::Phone || doubts(tried.history) > 1 {
+                undecided(&reason, in_doubt)
+            } else {
+                return Resolved::Resend;
+            }
+        }
+        Reconciled::Unknown { reason } if since < ASKING_MAX => {
+            undecided(reason, tried.again(RECONCILE_WAIT))
+        }
+        Reconciled::Unknown { reason } => undecided(reason, in_doubt),
+    };
+    Resolved::Write(Box::new(judged))
+}
+
+#[cfg(test)]
+mod tests;

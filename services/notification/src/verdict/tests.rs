@@ -1,0 +1,154 @@
+use countersign_domain::ids::AttemptId;
+use uuid::Uuid;
+
+use super::*;
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_795_435_200, 0).unwrap()
+}
+
+fn record(outcome: AttemptOutcome, error: &str) -> AttemptRecord {
+    AttemptRecord {
+        id: AttemptId::from_uuid(Uuid::from_u128(1)),
+        number: 1,
+        outcome,
+        start_time: now() - TimeDelta::seconds(60),
+        finish_time: Some(now()),
+        error: error.to_owned(),
+    }
+}
+
+fn tried(channel: Channel, history: &[AttemptRecord]) -> Tried<'_> {
+    Tried {
+        channel,
+        history,
+        now: now(),
+        jitter: 1.0,
+    }
+}
+
+fn not_sent(code: ReasonCode, retry_after: Option<u64>) -> Outcome {
+    Outcome::NotSent {
+        reason: Reason::new(code, "x"),
+        retry_after: retry_after.map(Duration::from_secs),
+    }
+}
+
+fn wait_of(judged: &Judged) -> i64 {
+    match judged.verdict {
+        Verdict::Again(time) => (time - now()).num_seconds(),
+        Verdict::End(state) => panic!("ended as {state}"),
+    }
+}
+
+#[test]
+fn failures_follow_the_schedule_and_the_eighth_is_the_last() {
+    let mut history = Vec::new();
+    for seconds in [5, 30, 120, 600, 1_800, 3_600, 7_200] {
+        let judged = judge(
+            &not_sent(ReasonCode::Unreachable, None),
+            &tried(Channel::Sms, &history),
+        );
+        assert_eq!(wait_of(&judged), seconds);
+        assert_eq!(judged.outcome, AttemptOutcome::NotSent);
+        history.push(record(judged.outcome, &judged.error));
+    }
+    let judged = judge(
+        &not_sent(ReasonCode::Unreachable, None),
+        &tried(Channel::Sms, &history),
+    );
+    assert_eq!(judged.verdict, Verdict::End(DeliveryState::Dead));
+    assert_eq!(judged.next, NextStep::Now);
+}
+
+#[test]
+fn a_rate_limit_is_waited_out_exactly_and_uses_up_no_try() {
+    let history = vec![record(AttemptOutcome::NotSent, "RATE_LIMITED: x"); 20];
+    let judged = judge(
+        &not_sent(ReasonCode::RateLimited, Some(7)),
+        &tried(Channel::Sms, &history),
+    );
+    assert_eq!(wait_of(&judged), 7);
+    let judged = judge(
+        &not_sent(ReasonCode::Unreachable, None),
+        &tried(Channel::Sms, &history),
+    );
+    assert_eq!(wait_of(&judged), 5);
+    let judged = judge(
+        &not_sent(ReasonCode::Deferred, Some(864_000)),
+        &tried(Channel::Sms, &[]),
+    );
+    assert_eq!(wait_of(&judged), 3_600);
+}
+
+#[test]
+fn a_greylisting_relay_and_a_full_mailbox_have_their_own_patience() {
+    let once = [record(AttemptOutcome::NotSent, "GREYLISTED: x")];
+    let grey = not_sent(ReasonCode::Greylisted, None);
+    assert_eq!(wait_of(&judge(&grey, &tried(Channel::Email, &[]))), 60);
+    assert_eq!(wait_of(&judge(&grey, &tried(Channel::Email, &once))), 300);
+    let twice = vec![record(AttemptOutcome::NotSent, "MAILBOX_FULL: x"); 2];
+    let full = judge(
+        &not_sent(ReasonCode::MailboxFull, None),
+        &tried(Channel::Email, &twice),
+    );
+    assert_eq!(full.verdict, Verdict::End(DeliveryState::Dead));
+}
+
+#[test]
+fn a_bad_address_is_not_used_again_and_the_next_channel_is_due() {
+    let outcome = Outcome::Permanent {
+        reason: Reason::new(ReasonCode::BadRecipient, "x"),
+        bad_recipient: true,
+    };
+    let judged = judge(&outcome, &tried(Channel::Email, &[]));
+    assert_eq!(judged.verdict, Verdict::End(DeliveryState::Failed));
+    assert_eq!(judged.next, NextStep::Now);
+    assert_eq!(judged.opt_out, Some(OptOutReason::BadAddress));
+}
+
+#[test]
+fn a_letter_in_doubt_is_sent_again_once() {
+    let outcome = Outcome::InDoubt {
+        reason: Reason::new(ReasonCode::Unconfirmed, "x"),
+    };
+    let first = judge(&outcome, &tried(Channel::Email, &[]));
+    assert_eq!(wait_of(&first), 60);
+    let history = [record(AttemptOutcome::InDoubt, "UNCONFIRMED: x")];
+    assert_eq!(resolve_letter(&history), Resolved::Resend);
+    let second = judge(&outcome, &tried(Channel::Email, &history));
+    assert_eq!(second.verdict, Verdict::End(DeliveryState::InDoubt));
+}
+
+#[test]
+fn a_gateway_is_asked_twice_before_a_text_is_sent_again_and_a_call_never_is() {
+    let mut history = [record(AttemptOutcome::InDoubt, "UNCONFIRMED: x")];
+    let early = resolve(&Reconciled::NotFound, &tried(Channel::Sms, &history));
+    assert!(matches!(early, Resolved::Write(judged) if wait_of(&judged) == 60));
+    history[0].start_time = now() - TimeDelta::seconds(121);
+    assert_eq!(
+        resolve(&Reconciled::NotFound, &tried(Channel::Sms, &history)),
+        Resolved::Resend
+    );
+    let call = resolve(&Reconciled::NotFound, &tried(Channel::Phone, &history));
+    let Resolved::Write(call) = call else {
+        panic!("dialled again");
+    };
+    assert_eq!(call.verdict, Verdict::End(DeliveryState::InDoubt));
+    assert_eq!(call.next, NextStep::Now);
+}
+
+#[test]
+fn our_own_mistakes_keep_the_message_and_its_tries() {
+    let history = vec![record(AttemptOutcome::Config, "AUTH_REFUSED: x"); 30];
+    let outcome = Outcome::Config {
+        reason: Reason::new(ReasonCode::AuthRefused, "x"),
+    };
+    let judged = judge(&outcome, &tried(Channel::Sms, &history));
+    assert_eq!(wait_of(&judged), 300);
+    let next = judge(
+        &not_sent(ReasonCode::Unreachable, None),
+        &tried(Channel::Sms, &history),
+    );
+    assert_eq!(wait_of(&next), 5);
+}

@@ -1,0 +1,145 @@
+//! What gateways tell of messages afterwards, in whatever sequence they tell it.
+
+use chrono::{DateTime, Utc};
+use countersign_domain::{
+    ids::DeliveryId,
+    message::{Delivery, DeliveryState},
+    reply::GatewayStatus,
+};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+use uuid::Uuid;
+
+use crate::{
+    Store,
+    attempts::hurry,
+    delivery_rows::{delivery, lock_orders_deliveries, open_gates},
+    entity::deliveries,
+    error::{During, StoreError},
+    rows::cut,
+};
+
+/// What came of a gateway's news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// There is no such message.
+    Unknown,
+    /// The worker is just sending it and has not written its result yet: tell again in a moment.
+    TooEarly,
+    /// It tells nothing new; a message that has arrived stays arrived.
+    Old(Box<Delivery>),
+    /// Written; the delivery as it stands now.
+    Written(Box<Delivery>),
+}
+
+impl Store {
+    /// Writes what a gateway tells of a message. A message that failed after it was taken over makes the next channel due.
+    pub async fn record_news(
+        &self,
+        id: DeliveryId,
+        generation: u32,
+        provider_id: &str,
+        status: GatewayStatus,
+        error: &str,
+        now: DateTime<Utc>,
+    ) -> Result<News, StoreError> {
+        const DOING: &str = "record a gateway's news";
+        let Some(found) = self.find_delivery(id).await? else {
+            return Ok(News::Unknown);
+        };
+        if found.generation != generation {
+            return Ok(News::Unknown);
+        }
+        let order = found.order_id.as_uuid();
+        let (provider_id, error) = (cut(provider_id, 128), cut(error, 250));
+        self.write(|transaction| {
+            let (provider_id, error) = (provider_id.clone(), error.clone());
+            Box::pin(async move {
+                let mut rows = lock_orders_deliveries(transaction, vec![order]).await?;
+                let Some(place) = rows.iter().position(|row| row.id == id.as_uuid()) else {
+                    return Ok(News::Unknown);
+                };
+                let Some(row) = rows.get_mut(place) else {
+                    return Ok(News::Unknown);
+                };
+                let before: DeliveryState = row.state.parse().unwrap_or(DeliveryState::Dead);
+                if before == DeliveryState::Leased {
+                    return Ok(News::TooEarly);
+                }
+                let Some(after) = next_state(before, row.attempts > 0, status) else {
+                    return Ok(News::Old(Box::new(delivery(row.clone())?)));
+                };
+                after.as_str().clone_into(&mut row.state);
+                row.finish_time = Some(now);
+                row.lease_token = None;
+                row.provider_id = Some(provider_id);
+                row.last_error = error;
+                let failed =
+                    (after == DeliveryState::Failed).then_some((row.order_id, row.seq, row.step));
+                let written = row.clone();
+                deliveries::Entity::update_many()
+                    .set(deliveries::ActiveModel {
+                        state: Set(written.state.clone()),
+                        finish_time: Set(written.finish_time),
+                        lease_token: Set(Option::<Uuid>::None),
+                        provider_id: Set(written.provider_id.clone()),
+                        last_error: Set(written.last_error.clone()),
+                        ..Default::default()
+                    })
+                    .filter(deliveries::Column::Id.eq(written.id))
+                    .exec(transaction)
+                    .await
+                    .during(DOING)?;
+                hurry(transaction, &rows, failed.as_slice(), now).await?;
+                open_gates(transaction, &rows).await?;
+                Ok(News::Written(Box::new(delivery(written)?)))
+            })
+        })
+        .await
+    }
+}
+
+/// What becomes of a delivery; nothing when the news is old.
+const fn next_state(
+    before: DeliveryState,
+    tried: bool,
+    status: GatewayStatus,
+) -> Option<DeliveryState> {
+    // The gateway cannot know a message that we never tried to send.
+    if !tried {
+        return None;
+    }
+    match (before, status) {
+        (DeliveryState::Delivered, _) => None,
+        (_, GatewayStatus::Delivered) => Some(DeliveryState::Delivered),
+        (
+            DeliveryState::Ready | DeliveryState::Sent | DeliveryState::InDoubt,
+            GatewayStatus::Failed
+            | GatewayStatus::NoAnswer
+            | GatewayStatus::Busy
+            | GatewayStatus::Machine,
+        ) => Some(DeliveryState::Failed),
+        (DeliveryState::Ready | DeliveryState::InDoubt, GatewayStatus::Underway) => {
+            Some(DeliveryState::Sent)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_in_any_sequence_never_goes_back() {
+        use DeliveryState::{Delivered, Failed, InDoubt, Ready, Sent};
+        let next = |before, status| next_state(before, true, status);
+        assert_eq!(next(Sent, GatewayStatus::Delivered), Some(Delivered));
+        assert_eq!(next(Delivered, GatewayStatus::Underway), None);
+        assert_eq!(next(Delivered, GatewayStatus::Failed), None);
+        assert_eq!(next(Failed, GatewayStatus::Underway), None);
+        assert_eq!(next(Failed, GatewayStatus::Delivered), Some(Delivered));
+        assert_eq!(next(Ready, GatewayStatus::Underway), Some(Sent));
+        assert_eq!(next(InDoubt, GatewayStatus::NoAnswer), Some(Failed));
+        assert_eq!(next_state(Ready, false, GatewayStatus::Delivered), None);
+    }
+}
