@@ -56,11 +56,7 @@ pub(crate) fn router(
         .with_state(state)
 }
 
-async fn receive(
-    State(state): State<GatewayState>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> StatusCode {
+async fn receive(State(state): State<GatewayState>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let callback = match read_callback(&state.keys, &headers, &body, state.clock.now()) {
         Ok(callback) => callback,
         Err(CallbackError::Signature(error)) => {

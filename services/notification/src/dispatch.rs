@@ -19,8 +19,6 @@ pub(crate) struct Dispatcher {
     pub(crate) ids: Arc<Ids>,
     /// Told when there is something to deliver.
     pub(crate) queue: Arc<Notify>,
-    /// Told when there may be something in the outbox: the order service in the same process knows at once.
-    pub(crate) outbox: Arc<Notify>,
     pub(crate) poll: Duration,
 }
 
@@ -38,7 +36,6 @@ impl Dispatcher {
             }
             tokio::select! {
                 () = soft.cancelled() => {}
-                () = self.outbox.notified() => {}
                 () = tokio::time::sleep(self.poll) => {}
             }
         }

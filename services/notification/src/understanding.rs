@@ -23,17 +23,67 @@ pub enum Meaning {
 
 /// They win over everything else that a text says.
 const STOP: &[&str] = &[
-    "stop", "stopall", "unsubscribe", "cancel", "end", "quit", "optout", "revoke", "arret", "td",
-    "t", "r", "停", "停止", "退订", "退訂", "取消订阅",
+    "stop",
+    "stopall",
+    "unsubscribe",
+    "cancel",
+    "end",
+    "quit",
+    "optout",
+    "revoke",
+    "arret",
+    "td",
+    "t",
+    "r",
+    "停",
+    "停止",
+    "退订",
+    "退訂",
+    "取消订阅",
 ];
 const START: &[&str] = &["start", "unstop", "恢复", "恢复订阅"];
 const YES: &[&str] = &[
-    "1", "y", "yes", "ok", "okay", "confirm", "confirmed", "correct", "right", "是", "是的", "好",
-    "好的", "对", "对的", "确认", "確認", "同意", "没问题", "可以", "正确",
+    "1",
+    "y",
+    "yes",
+    "ok",
+    "okay",
+    "confirm",
+    "confirmed",
+    "correct",
+    "right",
+    "是",
+    "是的",
+    "好",
+    "好的",
+    "对",
+    "对的",
+    "确认",
+    "確認",
+    "同意",
+    "没问题",
+    "可以",
+    "正确",
 ];
 const NO: &[&str] = &[
-    "2", "n", "no", "wrong", "object", "not ok", "incorrect", "否", "不", "不是", "不对", "不好",
-    "不同意", "不确认", "有误", "错", "错误", "有问题",
+    "2",
+    "n",
+    "no",
+    "wrong",
+    "object",
+    "not ok",
+    "incorrect",
+    "否",
+    "不",
+    "不是",
+    "不对",
+    "不好",
+    "不同意",
+    "不确认",
+    "有误",
+    "错",
+    "错误",
+    "有问题",
 ];
 
 /// Longer texts are for people.
@@ -74,7 +124,17 @@ mod tests {
 
     #[test]
     fn yes_and_no_are_known_in_all_their_spellings() {
-        for yes in ["是", "YES ", "yes!", "1", "Ｙ", " 好的。", "确认", "１", "OK"] {
+        for yes in [
+            "是",
+            "YES ",
+            "yes!",
+            "1",
+            "Ｙ",
+            " 好的。",
+            "确认",
+            "１",
+            "OK",
+        ] {
             assert_eq!(understand(yes), Meaning::Yes, "{yes}");
         }
         for no in ["2", "NO", "不对", "有误！", "ｎｏ"] {
@@ -84,7 +144,15 @@ mod tests {
 
     #[test]
     fn a_wish_for_silence_wins() {
-        for stop in ["STOP", "停", "退订", "Stop!", "stop yes", "unsubscribe please", "TD"] {
+        for stop in [
+            "STOP",
+            "停",
+            "退订",
+            "Stop!",
+            "stop yes",
+            "unsubscribe please",
+            "TD",
+        ] {
             assert_eq!(understand(stop), Meaning::Stop, "{stop}");
         }
         assert_eq!(understand("START"), Meaning::Start);
@@ -93,14 +161,26 @@ mod tests {
     #[test]
     fn six_digits_are_a_code() {
         assert_eq!(understand("042917"), Meaning::Code("042917".to_owned()));
-        assert_eq!(understand(" ０４２ ９１７。"), Meaning::Code("042917".to_owned()));
+        assert_eq!(
+            understand(" ０４２ ９１７。"),
+            Meaning::Code("042917".to_owned())
+        );
     }
 
     #[test]
     fn what_is_not_plain_is_for_people() {
         for words in [
-            "", "👍", "maybe", "yes but no", "是不是", "3", "12345", "1234567", "not now",
-            "I did not order this", "yes please change the address",
+            "",
+            "👍",
+            "maybe",
+            "yes but no",
+            "是不是",
+            "3",
+            "12345",
+            "1234567",
+            "not now",
+            "I did not order this",
+            "yes please change the address",
         ] {
             assert_eq!(understand(words), Meaning::Unclear, "{words}");
         }

@@ -58,7 +58,9 @@ impl Forwarder {
             match self.round().await {
                 Ok(0) => {}
                 Ok(_) => continue,
-                Err(error) => tracing::warn!(error = %error, "working through the inbox failed; it is tried again"),
+                Err(error) => {
+                    tracing::warn!(error = %error, "working through the inbox failed; it is tried again")
+                }
             }
             tokio::select! {
                 () = soft.cancelled() => {}
@@ -101,8 +103,8 @@ impl Forwarder {
             Settled::Later(result) => {
                 tracing::debug!(reply = %reply.id, result, "a reply is tried again");
                 let doubled = 1_u64 << reply.attempts.clamp(1, 9).saturating_sub(1);
-                let wait = Duration::from_secs(doubled.min(WAIT_MAX))
-                    .mul_f64(self.inbox.ids.jitter());
+                let wait =
+                    Duration::from_secs(doubled.min(WAIT_MAX)).mul_f64(self.inbox.ids.jitter());
                 let now = store.now().await?;
                 store.retry_reply(reply.id, now + wait, &result).await
             }

@@ -4,6 +4,7 @@
 mod act;
 pub(crate) mod forward;
 pub(crate) mod orders;
+mod sink;
 
 use std::sync::Arc;
 

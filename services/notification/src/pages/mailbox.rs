@@ -75,11 +75,7 @@ enum Failure {
     Refused(Notice),
 }
 
-fn answer(
-    state: &PagesState,
-    doing: &'static str,
-    result: Result<Response, Failure>,
-) -> Response {
+fn answer(state: &PagesState, doing: &'static str, result: Result<Response, Failure>) -> Response {
     result.unwrap_or_else(|failure| match failure {
         Failure::Refused(notice) => state.notice(notice),
         failure => unavailable(state, doing, &failure),
@@ -123,9 +119,7 @@ impl ItemView {
             title: display_safe(&title),
             excerpt: display_safe(&excerpt),
             time: format!("{} UTC", language.time(item.create_time, TimeZone::UTC)),
-            iso: item
-                .create_time
-                .to_rfc3339_opts(SecondsFormat::Secs, true),
+            iso: item.create_time.to_rfc3339_opts(SecondsFormat::Secs, true),
             order_page: links
                 .iter()
                 .find(|link| link.starts_with(&order_pages))

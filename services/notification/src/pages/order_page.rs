@@ -282,12 +282,7 @@ async fn hand_over(
 }
 
 /// Sends the browser back to the page, so that loading it again sends nothing again.
-fn answered(
-    state: &PagesState,
-    token: &str,
-    then: &str,
-    taken: Result<(), Failure>,
-) -> Response {
+fn answered(state: &PagesState, token: &str, then: &str, taken: Result<(), Failure>) -> Response {
     if let Err(failure) = taken {
         return failure.answer(state, "take an answer from an order page");
     }

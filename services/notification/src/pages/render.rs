@@ -12,7 +12,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign_runtime::config::Company;
 use minijinja::{
-    AutoEscape, Environment, UndefinedBehavior, Value, context as values, syntax::SyntaxConfig,
+    AutoEscape, Environment, UndefinedBehavior, Value, context as values,
+    syntax::SyntaxConfig,
     value::{Kwargs, Serde},
 };
 use sha2::{Digest, Sha256};
@@ -20,10 +21,7 @@ use sha2::{Digest, Sha256};
 use super::{PagesError, words::Language};
 
 const TEMPLATES: [(&str, &str); 6] = [
-    (
-        "base.html",
-        include_str!("../../templates/pages/base.html"),
-    ),
+    ("base.html", include_str!("../../templates/pages/base.html")),
     (
         "order.html",
         include_str!("../../templates/pages/order.html"),
@@ -192,12 +190,12 @@ impl Pages {
         policy: Policy,
         content: Value,
     ) -> Result<Response, PagesError> {
-        let html =
-            self.render(name, language, content)
-                .map_err(|source| PagesError::Template {
-                    name,
-                    source: Box::new(source),
-                })?;
+        let html = self
+            .render(name, language, content)
+            .map_err(|source| PagesError::Template {
+                name,
+                source: Box::new(source),
+            })?;
         Ok(self.html(StatusCode::OK, policy, html))
     }
 

@@ -134,11 +134,7 @@ impl OrderView {
             city: display_safe(city(order)),
             state: order.state.as_str(),
             end: order.state.is_terminal(),
-            lines: order
-                .lines
-                .iter()
-                .map(LineView::of)
-                .collect(),
+            lines: order.lines.iter().map(LineView::of).collect(),
             goods: goods(order),
             freight: part(terms.freight_minor),
             discount: part(-terms.discount_minor),
@@ -326,14 +322,11 @@ fn timeline(facts: &Facts, time: &impl Fn(DateTime<Utc>) -> String) -> Vec<Entry
         code: news.status.as_str(),
         time: time(news.report_time),
         place: display_safe(&news.details.place),
-        cause: REASON_PREFIXES
-            .iter()
-            .copied()
-            .find(|prefix| {
-                news.reason
-                    .strip_prefix(prefix)
-                    .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
-            }),
+        cause: REASON_PREFIXES.iter().copied().find(|prefix| {
+            news.reason
+                .strip_prefix(prefix)
+                .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+        }),
         at: news.report_time,
     });
     let mut entries: Vec<Entry> = events.chain(tracking).collect();

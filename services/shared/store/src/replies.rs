@@ -89,6 +89,20 @@ impl Store {
             .transpose()
     }
 
+    /// Replies about an order that are not yet settled, oldest first.
+    pub async fn find_pending_replies(&self, order: OrderId) -> Result<Vec<Reply>, StoreError> {
+        replies::Entity::find()
+            .filter(replies::Column::OrderId.eq(order.as_uuid()))
+            .filter(replies::Column::State.eq(ReplyState::Pending.as_str()))
+            .order_by_asc(replies::Column::Id)
+            .all(&self.db)
+            .await
+            .during("find pending replies")?
+            .into_iter()
+            .map(reply)
+            .collect()
+    }
+
     /// Takes replies that are due, oldest first. They are due again after `lease`, should the taker die: what they lead to
     /// carries their id and happens once.
     pub async fn claim_replies(

@@ -8,7 +8,10 @@ use reqwest::{
     redirect,
 };
 
-#[expect(clippy::disallowed_methods, reason = "a browser, not an outbound call of ours")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a browser, not an outbound call of ours"
+)]
 pub(super) fn client() -> Client {
     Client::builder()
         .redirect(redirect::Policy::none())

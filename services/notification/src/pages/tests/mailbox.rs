@@ -37,7 +37,11 @@ fn letter(link: &str) -> MailboxContent {
 #[tokio::test]
 async fn there_is_no_mailbox_unless_it_is_switched_on() {
     let stage = Stage::new().await;
-    for path in ["/", "/mailbox", "/mailbox/00000000-0000-0000-0000-000000000001"] {
+    for path in [
+        "/",
+        "/mailbox",
+        "/mailbox/00000000-0000-0000-0000-000000000001",
+    ] {
         let response = client()
             .get(format!("{}{path}", stage.url))
             .send()

@@ -457,10 +457,7 @@ async fn an_answer_that_the_inbox_did_not_take_is_not_shown_as_received() {
     let mut stage = Stage::new().await;
     let (_, page) = opened(&mut stage).await;
     *stage.inbox.broken.lock().unwrap() = true;
-    let fields = [
-        ("form_token", &*page.hidden("form_token")),
-        ("round", "1"),
-    ];
+    let fields = [("form_token", &*page.hidden("form_token")), ("round", "1")];
     let response = page.form("confirm", &fields).send().await.unwrap();
     assert_eq!(response.status(), 503);
     assert!(Page::open(&page.url).await.has("Yes, this is right"));
@@ -476,10 +473,7 @@ async fn after_the_deadline_the_page_takes_no_answer_but_hands_a_late_one_over()
     let late = Page::open(&page.url).await;
     assert!(late.has("The time to answer is over."));
     assert!(!late.has("Yes, this is right"));
-    let fields = [
-        ("form_token", &*page.hidden("form_token")),
-        ("round", "1"),
-    ];
+    let fields = [("form_token", &*page.hidden("form_token")), ("round", "1")];
     page.send("confirm", &fields).await;
     assert_eq!(
         stage.inbox.answers(),

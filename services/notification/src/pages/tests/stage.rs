@@ -11,8 +11,8 @@ use countersign_domain::{
     audit::RuleSet,
     confirmation::{AnswerChannel, Objection},
     decide::{
-        Answer, CancelReason, Cancellation, Change, Context, Decision, Facts, Formality, Given, Initiator,
-        NewLine, NewOrder, TrackingFacts, accept, cancel, judge, object, track,
+        Answer, CancelReason, Cancellation, Change, Context, Decision, Facts, Formality, Given,
+        Initiator, NewLine, NewOrder, TrackingFacts, accept, cancel, judge, object, track,
     },
     email::EmailAddress,
     ids::{CommitId, HoldId, OrderId, TrackingEventId},
@@ -36,9 +36,7 @@ use futures::future::BoxFuture;
 use rand::{SeedableRng as _, rngs::StdRng};
 use uuid::Uuid;
 
-use crate::pages::{
-    AnswerSink, CustomerAnswer, PagesSettings, PagesState, SinkError, router,
-};
+use crate::pages::{AnswerSink, CustomerAnswer, PagesSettings, PagesState, SinkError, router};
 
 /// Keeps what it is handed, the same event once.
 #[derive(Default)]
@@ -152,13 +150,9 @@ impl Stage {
         };
         let mut settings = PagesSettings::new(&url, company);
         change(&mut settings);
-        let state = PagesState::try_new(
-            database.store.clone(),
-            key.clone(),
-            inbox.clone(),
-            settings,
-        )
-        .unwrap();
+        let state =
+            PagesState::try_new(database.store.clone(), key.clone(), inbox.clone(), settings)
+                .unwrap();
         let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move {
             axum::serve(listener, service).await.unwrap();
@@ -371,7 +365,10 @@ fn cny(minor: i64) -> Money {
 
 /// An order that passes every check.
 pub(super) fn new_order(locale: &str, reference: &str, lines: Vec<NewLine>) -> NewOrder {
-    let goods: i64 = lines.iter().map(|it| it.quantity * it.unit_price.minor).sum();
+    let goods: i64 = lines
+        .iter()
+        .map(|it| it.quantity * it.unit_price.minor)
+        .sum();
     NewOrder {
         caller: "shop".into(),
         client_reference: reference.into(),

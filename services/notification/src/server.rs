@@ -1,0 +1,178 @@
+//! Putting the worker together and serving it.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use countersign_domain::{order::Channel, secrets::LinkKey};
+use countersign_proto::{
+    FILE_DESCRIPTOR_SET, v1::notification_service_server::NotificationServiceServer,
+};
+use countersign_runtime::{
+    clock::SystemClock, config::Config, health::serve_health, lifecycle::Lifecycle,
+    telemetry::set_parent_from_headers,
+};
+use countersign_store::Store;
+use tokio::{net::TcpListener, sync::Notify};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{server::NamedService as _, service::Routes, transport};
+
+use crate::{
+    callbacks,
+    context::Writer,
+    deliver::Courier,
+    dispatch::Dispatcher,
+    grpc::Notifications,
+    ids::Ids,
+    inbox::{Inbox, forward::Forwarder, orders::OrderCalls},
+    metrics::Metrics,
+    pages::{self, PagesSettings, PagesState},
+    template::Templates,
+    transport::{Transports, signing_keys},
+};
+
+/// What the worker needs.
+#[derive(Debug)]
+pub struct Deps {
+    /// The whole configuration: channels, links, company, templates and its own section.
+    pub config: Config,
+    /// The database, migrated.
+    pub store: Store,
+    /// Makes links and codes; the order service has the same.
+    pub link_key: LinkKey,
+    /// For the customers' pages and the gateways' callbacks; already bound, so that a test may take any port.
+    pub http_listener: TcpListener,
+    /// For gRPC, likewise.
+    pub grpc_listener: TcpListener,
+    /// The order service; connected lazily, so that either may start first.
+    pub order_service: transport::Channel,
+}
+
+/// Starts the worker in the background; it ends with the lifecycle, after what is under way.
+pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
+    let Deps {
+        config,
+        store,
+        link_key,
+        http_listener,
+        grpc_listener,
+        order_service,
+    } = deps;
+    let own = &config.notification;
+    let ids = Arc::new(Ids::from_system());
+    let clock = SystemClock::shared();
+    let queue = Arc::new(Notify::new());
+    let transports = Transports::of(&config, &store)?;
+    let mailbox = transports.any_mailbox();
+    let inbox = Inbox::new(store.clone(), ids.clone());
+    let public_url = own.public_url.trim_end_matches('/').to_owned();
+
+    let settings = PagesSettings {
+        mailbox,
+        ..PagesSettings::new(public_url.clone(), config.company.clone())
+    };
+    let state = PagesState::try_new(
+        store.clone(),
+        link_key.clone(),
+        Arc::new(inbox.clone()),
+        settings,
+    )?;
+    let mut router = pages::router(state);
+    for (gateway, channel, name, source) in [
+        (&config.sms, Channel::Sms, "sms", "SMS_GATEWAY"),
+        (&config.phone, Channel::Phone, "phone", "PHONE_GATEWAY"),
+    ] {
+        if let Some(keys) = signing_keys(gateway, channel)? {
+            router = router.merge(callbacks::router(name, source, keys, &inbox, clock.clone()));
+        }
+    }
+    serve_http(router, http_listener, lifecycle);
+    serve_grpc(store.clone(), grpc_listener, lifecycle).await?;
+
+    let dispatcher = Dispatcher {
+        store: store.clone(),
+        link_key: link_key.clone(),
+        ids: ids.clone(),
+        queue: queue.clone(),
+        poll: own.poll_interval(),
+    };
+    lifecycle.spawn("dispatch", dispatcher.run(lifecycle.soft()));
+    let templates = match &config.templates.folder {
+        Some(folder) => Templates::with_overrides(folder)?,
+        None => Templates::embedded()?,
+    };
+    let courier = Courier {
+        store,
+        templates,
+        writer: Writer {
+            link_key: link_key.clone(),
+            public_url,
+            company: config.company.clone(),
+        },
+        transports,
+        ids,
+        clock,
+        metrics: Metrics::new(),
+        lease: own.lease(),
+        poll: own.poll_interval(),
+        workers: own.workers,
+        queue: queue.clone(),
+        held: Mutex::new(HashMap::new()),
+    };
+    courier.spawn(lifecycle);
+    let forwarder = Forwarder {
+        inbox,
+        calls: OrderCalls::new(order_service),
+        poll: own.poll_interval(),
+        queue,
+        link_key,
+    };
+    lifecycle.spawn("inbox", forwarder.run(lifecycle.soft()));
+    Ok(())
+}
+
+fn serve_http(router: axum::Router, listener: TcpListener, lifecycle: &Lifecycle) {
+    let soft = lifecycle.soft();
+    let service = router
+        .layer(tower_http::catch_panic::CatchPanicLayer::new())
+        .into_make_service_with_connect_info::<SocketAddr>();
+    lifecycle.spawn("pages", async move {
+        axum::serve(listener, service)
+            .with_graceful_shutdown(soft.cancelled_owned())
+            .await
+    });
+}
+
+async fn serve_grpc(
+    store: Store,
+    listener: TcpListener,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<()> {
+    let name = NotificationServiceServer::<Notifications>::NAME;
+    let (_, health) = serve_health(lifecycle, &[name]).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let routes = Routes::new(health)
+        .add_service(reflection)
+        .add_service(NotificationServiceServer::new(Notifications { store }));
+    let soft = lifecycle.soft();
+    lifecycle.spawn("notification-service", async move {
+        transport::Server::builder()
+            .max_concurrent_streams(100)
+            .timeout(std::time::Duration::from_secs(10))
+            .layer(tower_http::catch_panic::CatchPanicLayer::new())
+            .trace_fn(|request| {
+                let span = tracing::info_span!("grpc", rpc = request.uri().path());
+                set_parent_from_headers(&span, request.headers());
+                span
+            })
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), soft.cancelled_owned())
+            .await
+    });
+    Ok(())
+}
