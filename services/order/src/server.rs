@@ -3,7 +3,13 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use countersign_domain::secrets::LinkKey;
-use countersign_proto::{FILE_DESCRIPTOR_SET, v1::order_service_server::OrderServiceServer};
+use countersign_proto::{
+    FILE_DESCRIPTOR_SET,
+    v1::{
+        catalog_service_server::CatalogServiceServer,
+        customer_service_server::CustomerServiceServer, order_service_server::OrderServiceServer,
+    },
+};
 use countersign_runtime::{
     config, health::serve_health, lifecycle::Lifecycle, telemetry::set_parent_from_headers,
 };
@@ -18,7 +24,7 @@ use crate::{
         App, Deciding, intake::Intake, numbers::Numbers, references::References, timers,
         watch::Watch,
     },
-    grpc::{intake::default_region, orders::Orders},
+    grpc::{intake::default_region, orders::Orders, reference::Reference},
 };
 
 /// Requests that a call may carry (RELIABILITY 3.10): 1,000 lines with their texts fit.
@@ -59,6 +65,10 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         watch,
     });
     timers::spawn(&deciding, lifecycle);
+    let reference = Reference {
+        store: deciding.store.clone(),
+        default_region: default_region(&config.default_region),
+    };
     let app = App {
         intake: Intake::spawn(
             &deciding,
@@ -84,6 +94,9 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
                 .max_decoding_message_size(REQUEST_BYTES_MAX)
                 .max_encoding_message_size(RESPONSE_BYTES_MAX),
         );
+    let routes = routes
+        .add_service(CustomerServiceServer::new(reference.clone()))
+        .add_service(CatalogServiceServer::new(reference));
     let soft = lifecycle.soft();
     let timeout = config.request_timeout();
     let concurrency = config.max_concurrent_requests;

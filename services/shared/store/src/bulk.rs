@@ -76,6 +76,53 @@ impl Bulk {
         Ok(inserted)
     }
 
+    /// Inserts rows; where the key is taken, the columns named get the new values.
+    pub(crate) async fn upsert(
+        &self,
+        transaction: &DatabaseTransaction,
+        kind: DatabaseKind,
+        key: &str,
+        changed: &[&str],
+        mut values: Vec<Value>,
+    ) -> Result<(), StoreError> {
+        let (head, backend) = match kind {
+            DatabaseKind::Sqlite => (
+                format!("ON CONFLICT ({key}) DO UPDATE SET "),
+                DbBackend::Sqlite,
+            ),
+            DatabaseKind::MySql | DatabaseKind::MariaDb => {
+                ("ON DUPLICATE KEY UPDATE ".to_owned(), DbBackend::MySql)
+            }
+        };
+        let set: Vec<String> = changed
+            .iter()
+            .map(|column| match kind {
+                DatabaseKind::Sqlite => format!("{column} = excluded.{column}"),
+                // MariaDB knows no row alias, the newer way of MySQL.
+                DatabaseKind::MySql | DatabaseKind::MariaDb => {
+                    format!("{column} = VALUES({column})")
+                }
+            })
+            .collect();
+        let tail = format!("{head}{}", set.join(", "));
+        let width = self.columns.len();
+        while !values.is_empty() {
+            let rows = values.len() / width;
+            let chunk = CHUNK_ROWS.min(1 << rows.ilog2());
+            let rest = values.split_off(chunk * width);
+            transaction
+                .execute_raw(Statement::from_sql_and_values(
+                    backend,
+                    format!("{} {tail}", self.sql(chunk)),
+                    values,
+                ))
+                .await
+                .during(self.operation)?;
+            values = rest;
+        }
+        Ok(())
+    }
+
     fn sql(&self, rows: usize) -> String {
         let one = format!("({})", vec!["?"; self.columns.len()].join(","));
         format!(

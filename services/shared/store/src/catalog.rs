@@ -7,17 +7,14 @@ use countersign_domain::{
     catalog::{Price, Product},
     money::{Currency, Money},
 };
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::OnConflict,
-};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::{
     Store,
     entity::{prices, products},
     error::{During, StoreError},
-    policies::{ReferenceKind, bump},
-    rows::{At, json_text},
+    puts::PutOptions,
+    rows::At,
 };
 
 /// Some rows of a longer list.
@@ -106,64 +103,14 @@ impl Store {
         version: Option<i64>,
         now: DateTime<Utc>,
     ) -> Result<Put, StoreError> {
-        const DOING: &str = "put a product";
-        let profile = json_text(DOING, &product.profile)?;
-        let sku = product.sku.clone();
-        let put = self
-            .write(|transaction| {
-                let (sku, profile) = (sku.clone(), profile.clone());
-                Box::pin(async move {
-                    let old = products::Entity::find_by_id(sku.clone())
-                        .one(transaction)
-                        .await
-                        .during(DOING)?;
-                    let Some(old) = old else {
-                        if version.is_some_and(|version| version != 0) {
-                            return Ok(Put::Conflict);
-                        }
-                        let row = products::ActiveModel {
-                            sku: Set(sku),
-                            version: Set(1),
-                            profile: Set(profile),
-                            create_time: Set(now),
-                            update_time: Set(now),
-                        };
-                        products::Entity::insert(row)
-                            .exec_without_returning(transaction)
-                            .await
-                            .during(DOING)?;
-                        return Ok(Put::Created);
-                    };
-                    if version.is_some_and(|version| version != old.version) {
-                        return Ok(Put::Conflict);
-                    }
-                    if old.profile == profile {
-                        return Ok(Put::Unchanged);
-                    }
-                    let updated = products::Entity::update_many()
-                        .set(products::ActiveModel {
-                            version: Set(old.version + 1),
-                            profile: Set(profile),
-                            update_time: Set(now),
-                            ..Default::default()
-                        })
-                        .filter(products::Column::Sku.eq(sku))
-                        .filter(products::Column::Version.eq(old.version))
-                        .exec(transaction)
-                        .await
-                        .during(DOING)?;
-                    Ok(if updated.rows_affected == 1 {
-                        Put::Replaced
-                    } else {
-                        Put::Conflict
-                    })
-                })
-            })
+        let options = PutOptions {
+            version,
+            request: None,
+        };
+        let puts = self
+            .put_products(std::slice::from_ref(product), options, now)
             .await?;
-        if matches!(put, Put::Created | Put::Replaced) {
-            bump(self, ReferenceKind::Products).await?;
-        }
-        Ok(put)
+        Ok(puts.first().copied().unwrap_or(Put::Conflict))
     }
 
     /// Prices of these SKUs in all lists.
@@ -186,26 +133,48 @@ impl Store {
         Ok(found)
     }
 
-    /// A page of prices, of a list and a SKU or of all.
+    /// A page of prices by SKU, list, quantity and start, of a list and a SKU or of all.
     pub async fn list_prices(
         &self,
         price_list: Option<&str>,
         sku: Option<&str>,
-        offset: u64,
+        after: Option<&PriceKey>,
         limit: u64,
     ) -> Result<Page<Price>, StoreError> {
+        use prices::Column as C;
         let mut query = prices::Entity::find()
-            .order_by_asc(prices::Column::Sku)
-            .order_by_asc(prices::Column::PriceList)
-            .order_by_asc(prices::Column::QuantityMin)
-            .order_by_asc(prices::Column::StartTime)
-            .offset(offset)
+            .order_by_asc(C::Sku)
+            .order_by_asc(C::PriceList)
+            .order_by_asc(C::QuantityMin)
+            .order_by_asc(C::StartTime)
             .limit(limit + 1);
         if let Some(list) = price_list {
-            query = query.filter(prices::Column::PriceList.eq(list));
+            query = query.filter(C::PriceList.eq(list));
         }
         if let Some(sku) = sku {
-            query = query.filter(prices::Column::Sku.eq(sku));
+            query = query.filter(C::Sku.eq(sku));
+        }
+        if let Some(key) = after {
+            let start = key.start_time.unwrap_or(ALWAYS);
+            let in_quantity = Condition::any()
+                .add(C::QuantityMin.gt(key.quantity_min))
+                .add(
+                    Condition::all()
+                        .add(C::QuantityMin.eq(key.quantity_min))
+                        .add(C::StartTime.gt(start)),
+                );
+            let in_list = Condition::any()
+                .add(C::PriceList.gt(key.price_list.as_str()))
+                .add(
+                    Condition::all()
+                        .add(C::PriceList.eq(key.price_list.as_str()))
+                        .add(in_quantity),
+                );
+            query = query.filter(C::Sku.gte(key.sku.as_str())).filter(
+                Condition::any()
+                    .add(C::Sku.gt(key.sku.as_str()))
+                    .add(in_list),
+            );
         }
         let rows = query.all(&self.db).await.during("list prices")?;
         let page = Page::cut(rows, limit, price);
@@ -217,35 +186,23 @@ impl Store {
 
     /// Creates or replaces a price.
     pub async fn put_price(&self, price: &Price) -> Result<(), StoreError> {
-        let row = prices::ActiveModel {
-            sku: Set(price.sku.clone()),
-            price_list: Set(price.price_list.clone()),
-            quantity_min: Set(price.quantity_min),
-            start_time: Set(price.start_time.unwrap_or(ALWAYS)),
-            end_time: Set(price.end_time),
-            unit_price_minor: Set(price.unit_price.minor),
-            currency: Set(price.unit_price.currency.code().to_owned()),
-        };
-        prices::Entity::insert(row)
-            .on_conflict(
-                OnConflict::columns([
-                    prices::Column::Sku,
-                    prices::Column::PriceList,
-                    prices::Column::QuantityMin,
-                    prices::Column::StartTime,
-                ])
-                .update_columns([
-                    prices::Column::EndTime,
-                    prices::Column::UnitPriceMinor,
-                    prices::Column::Currency,
-                ])
-                .to_owned(),
-            )
-            .exec_without_returning(&self.db)
+        self.put_prices(std::slice::from_ref(price), None, ALWAYS)
             .await
-            .during("put a price")?;
-        bump(self, ReferenceKind::Prices).await
+            .map(|_| ())
     }
+}
+
+/// Where a page of prices ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceKey {
+    /// Of the last price.
+    pub sku: String,
+    /// Of the last price.
+    pub price_list: String,
+    /// Of the last price.
+    pub quantity_min: i64,
+    /// Of the last price.
+    pub start_time: Option<DateTime<Utc>>,
 }
 
 /// Keys that one look-up asks for.

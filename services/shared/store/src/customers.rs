@@ -8,8 +8,8 @@ use countersign_domain::{
     money::{Currency, Money},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait,
-    QueryFilter, QueryOrder, QuerySelect, Statement,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, Statement,
 };
 
 use crate::{
@@ -17,8 +17,8 @@ use crate::{
     catalog::{Page, Put},
     entity::customers,
     error::{During, StoreError},
-    policies::{ReferenceKind, bump},
-    rows::{At, json_text},
+    puts::PutOptions,
+    rows::At,
 };
 
 impl Store {
@@ -70,79 +70,14 @@ impl Store {
         version: Option<i64>,
         now: DateTime<Utc>,
     ) -> Result<Put, StoreError> {
-        const DOING: &str = "put a customer";
-        let profile = json_text(DOING, &customer.profile)?;
-        let wanted = customer.clone();
-        let put = self
-            .write(|transaction| {
-                let (wanted, profile) = (wanted.clone(), profile.clone());
-                Box::pin(async move {
-                    let old = customers::Entity::find_by_id(wanted.code.clone())
-                        .one(transaction)
-                        .await
-                        .during(DOING)?;
-                    let limit_minor = wanted.credit_limit.map(|limit| limit.minor);
-                    let currency = wanted
-                        .credit_limit
-                        .map(|limit| limit.currency.code().to_owned());
-                    let Some(old) = old else {
-                        if version.is_some_and(|version| version != 0) {
-                            return Ok(Put::Conflict);
-                        }
-                        let row = customers::ActiveModel {
-                            code: Set(wanted.code),
-                            version: Set(1),
-                            credit_limit_minor: Set(limit_minor),
-                            credit_currency: Set(currency),
-                            credit_exposure_minor: Set(0),
-                            blocked: Set(wanted.blocked),
-                            profile: Set(profile),
-                            create_time: Set(now),
-                            update_time: Set(now),
-                        };
-                        customers::Entity::insert(row)
-                            .exec_without_returning(transaction)
-                            .await
-                            .during(DOING)?;
-                        return Ok(Put::Created);
-                    };
-                    if version.is_some_and(|version| version != old.version) {
-                        return Ok(Put::Conflict);
-                    }
-                    let same = old.profile == profile
-                        && old.blocked == wanted.blocked
-                        && old.credit_limit_minor == limit_minor
-                        && old.credit_currency == currency;
-                    if same {
-                        return Ok(Put::Unchanged);
-                    }
-                    let updated = customers::Entity::update_many()
-                        .set(customers::ActiveModel {
-                            version: Set(old.version + 1),
-                            credit_limit_minor: Set(limit_minor),
-                            credit_currency: Set(currency),
-                            blocked: Set(wanted.blocked),
-                            profile: Set(profile),
-                            update_time: Set(now),
-                            ..Default::default()
-                        })
-                        .filter(customers::Column::Code.eq(wanted.code))
-                        .filter(customers::Column::Version.eq(old.version))
-                        .exec(transaction)
-                        .await
-                        .during(DOING)?;
-                    Ok(if updated.rows_affected == 1 {
-                        Put::Replaced
-                    } else {
-                        Put::Conflict
-                    })
-                })
-            })
+        let options = PutOptions {
+            version,
+            request: None,
+        };
+        let puts = self
+            .put_customers(std::slice::from_ref(customer), options, now)
             .await?;
-        if matches!(put, Put::Created | Put::Replaced) {
-            bump(self, ReferenceKind::Customers).await?;
-        }
-        Ok(put)
+        Ok(puts.first().copied().unwrap_or(Put::Conflict))
     }
 
     /// What these customers owe by open orders now, minor units; only those with a credit limit are named.

@@ -30,6 +30,7 @@ mod order_rows;
 mod orders;
 mod outbox;
 mod policies;
+mod puts;
 mod replies;
 mod requests;
 mod rows;
@@ -45,7 +46,7 @@ mod tracking;
 mod transaction;
 
 pub use attempts::{AttemptRecord, Finish, NextStep, Refused, Start, StartOutcome, Verdict};
-pub use catalog::{Page, Put};
+pub use catalog::{Page, PriceKey, Put};
 pub use changes::{SaveExtras, Saved};
 pub use connection::{DatabaseKind, Settings, Store};
 pub use deliveries::Claimed;
@@ -61,5 +62,6 @@ pub use order_list::{Comparison, ListKey, ListOrder, ListQuery, Operand, OrderFi
 pub use orders::LikeOrder;
 pub use outbox::{DispatchFacts, Dispatched, OutboxRow, Planned};
 pub use policies::{ReferenceKind, ReferenceVersions};
+pub use puts::{PutOptions, StockChange};
 pub use requests::{RETENTION, RequestRecord, StoredRequest};
 pub use tracking::Contact as RecordedContact;

@@ -7,7 +7,7 @@ use countersign_domain::{
 };
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, Order as Direction, QueryFilter, QueryOrder, QuerySelect,
-    Value,
+    Value, sea_query::SimpleExpr,
 };
 use uuid::Uuid;
 
@@ -232,17 +232,42 @@ fn condition(filter: &OrderFilter) -> Condition {
             .iter()
             .fold(Condition::any(), |any, part| any.add(condition(part))),
         OrderFilter::Not(part) => condition(part).not(),
+        // Orders without a handler have none at all; they are what `handler = ""` asks for, and not anybody's.
+        OrderFilter::Field(OrderField::Handler, comparison, Operand::Text(handler)) => {
+            let column = orders::Column::Handler;
+            match (comparison, handler.as_str()) {
+                (Comparison::Equal, "") => Condition::all().add(column.is_null()),
+                (_, "") => Condition::all().add(column.is_not_null()),
+                (Comparison::Equal, handler) => Condition::all()
+                    .add(column.is_not_null())
+                    .add(column.eq(handler)),
+                (_, handler) => Condition::any()
+                    .add(column.is_null())
+                    .add(column.ne(handler)),
+            }
+        }
+        OrderFilter::Field(OrderField::PromisedDeliveryTime, comparison, operand) => {
+            let (column, comparison, value) =
+                resolve(OrderField::PromisedDeliveryTime, *comparison, operand);
+            Condition::all()
+                .add(column.is_not_null())
+                .add(compare(column, comparison, value))
+        }
         OrderFilter::Field(field, comparison, operand) => {
             let (column, comparison, value) = resolve(*field, *comparison, operand);
-            Condition::all().add(match comparison {
-                Comparison::Equal => column.eq(value),
-                Comparison::NotEqual => column.ne(value),
-                Comparison::Less => column.lt(value),
-                Comparison::LessOrEqual => column.lte(value),
-                Comparison::Greater => column.gt(value),
-                Comparison::GreaterOrEqual => column.gte(value),
-            })
+            Condition::all().add(compare(column, comparison, value))
         }
+    }
+}
+
+fn compare(column: orders::Column, comparison: Comparison, value: Value) -> SimpleExpr {
+    match comparison {
+        Comparison::Equal => column.eq(value),
+        Comparison::NotEqual => column.ne(value),
+        Comparison::Less => column.lt(value),
+        Comparison::LessOrEqual => column.lte(value),
+        Comparison::Greater => column.gt(value),
+        Comparison::GreaterOrEqual => column.gte(value),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     connection::DatabaseKind,
     entity::{audit_rules, order_policies, reference_versions},
     error::{During, StoreError},
+    requests::{RequestRecord, insert_request},
     rows::{At, int, json_text},
 };
 
@@ -50,8 +51,12 @@ pub struct ReferenceVersions {
 }
 
 /// Counts a change.
-pub(crate) async fn bump(store: &Store, kind: ReferenceKind) -> Result<(), StoreError> {
-    let sql = match store.kind {
+pub(crate) async fn bump(
+    db: &impl ConnectionTrait,
+    database: DatabaseKind,
+    kind: ReferenceKind,
+) -> Result<(), StoreError> {
+    let sql = match database {
         DatabaseKind::Sqlite => {
             "INSERT INTO reference_versions (kind, version) VALUES (?, 1) \
              ON CONFLICT (kind) DO UPDATE SET version = version + 1"
@@ -61,15 +66,13 @@ pub(crate) async fn bump(store: &Store, kind: ReferenceKind) -> Result<(), Store
              ON DUPLICATE KEY UPDATE version = version + 1"
         }
     };
-    store
-        .db
-        .execute_raw(Statement::from_sql_and_values(
-            store.backend(),
-            sql,
-            [kind.name().into()],
-        ))
-        .await
-        .during("count a change of reference data")?;
+    db.execute_raw(Statement::from_sql_and_values(
+        db.get_database_backend(),
+        sql,
+        [kind.name().into()],
+    ))
+    .await
+    .during("count a change of reference data")?;
     Ok(())
 }
 
@@ -118,6 +121,17 @@ impl Store {
         policy: &OrderPolicy,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
+        self.insert_policy_for_call(policy, None, now).await
+    }
+
+    /// Adds a version of a policy and remembers the call. False when that version is there already, or the call was
+    /// carried out before.
+    pub async fn insert_policy_for_call(
+        &self,
+        policy: &OrderPolicy,
+        request: Option<&RequestRecord>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         const DOING: &str = "insert a policy";
         let row = order_policies::ActiveModel {
             order_type: Set(policy.order_type.clone()),
@@ -125,11 +139,19 @@ impl Store {
             policy: Set(json_text(DOING, policy)?),
             create_time: Set(now),
         };
-        let inserted = order_policies::Entity::insert(row)
-            .exec_without_returning(&self.db)
-            .await
-            .during(DOING);
-        self.settle_insert(inserted.map(|_| ())).await
+        let transaction = self.begin_write().await?;
+        let result = async {
+            if let Some(request) = request {
+                insert_request(&transaction, request, now).await?;
+            }
+            order_policies::Entity::insert(row)
+                .exec_without_returning(&transaction)
+                .await
+                .during(DOING)?;
+            bump(&transaction, self.kind, ReferenceKind::Policies).await
+        }
+        .await;
+        new_or_not(self.conclude(transaction, result).await)
     }
 
     /// Every version of every rule, oldest first.
@@ -157,6 +179,17 @@ impl Store {
         rule: &AuditRule,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
+        self.insert_rule_for_call(rule, None, now).await
+    }
+
+    /// Adds a version of a rule and remembers the call. False when that version is there already, or the call was carried
+    /// out before.
+    pub async fn insert_rule_for_call(
+        &self,
+        rule: &AuditRule,
+        request: Option<&RequestRecord>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         const DOING: &str = "insert a rule";
         let row = audit_rules::ActiveModel {
             id: Set(rule.id.clone()),
@@ -164,21 +197,27 @@ impl Store {
             rule: Set(json_text(DOING, rule)?),
             create_time: Set(now),
         };
-        let inserted = audit_rules::Entity::insert(row)
-            .exec_without_returning(&self.db)
-            .await
-            .during(DOING);
-        self.settle_insert(inserted.map(|_| ())).await
-    }
-
-    async fn settle_insert(&self, inserted: Result<(), StoreError>) -> Result<bool, StoreError> {
-        match inserted {
-            Ok(()) => {
-                bump(self, ReferenceKind::Policies).await?;
-                Ok(true)
+        let transaction = self.begin_write().await?;
+        let result = async {
+            if let Some(request) = request {
+                insert_request(&transaction, request, now).await?;
             }
-            Err(error) if error.is_unique_violation() => Ok(false),
-            Err(error) => Err(error),
+            audit_rules::Entity::insert(row)
+                .exec_without_returning(&transaction)
+                .await
+                .during(DOING)?;
+            bump(&transaction, self.kind, ReferenceKind::Policies).await
         }
+        .await;
+        new_or_not(self.conclude(transaction, result).await)
+    }
+}
+
+/// False when one of the rows was there already.
+fn new_or_not(result: Result<(), StoreError>) -> Result<bool, StoreError> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_unique_violation() => Ok(false),
+        Err(error) => Err(error),
     }
 }

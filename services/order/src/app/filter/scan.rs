@@ -55,9 +55,7 @@ const fn is_bare(c: char) -> bool {
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Problem> {
     let mut found = Vec::new();
     let mut rest = (1..).zip(text.chars()).peekable();
-    let mut end = 1;
     while let Some((place, c)) = rest.next() {
-        end = place + 1;
         let mut equals = |yes, no: Option<Comparison>| {
             if rest.next_if(|(_, next)| *next == '=').is_some() {
                 Ok(Kind::Operator(yes))
@@ -111,13 +109,10 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Problem> {
                 ));
             }
         };
-        if let Some((next, _)) = rest.peek() {
-            end = *next;
-        }
         found.push(Token { place, kind });
     }
     found.push(Token {
-        place: end,
+        place: text.chars().count() + 1,
         kind: Kind::End,
     });
     Ok(found)
