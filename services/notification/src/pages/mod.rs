@@ -7,6 +7,7 @@
 mod answer;
 mod form;
 mod guard;
+mod inbox_sink;
 mod limit;
 mod mailbox;
 mod order_page;
@@ -29,6 +30,7 @@ use countersign_runtime::config::Company;
 use countersign_store::Store;
 
 pub use answer::{AnswerSink, CustomerAnswer, SinkError};
+pub use inbox_sink::InboxSink;
 pub use limit::Limits;
 
 use guard::Guard;

@@ -129,7 +129,15 @@ pub(super) fn zone_name(zone: TimeZone, now: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use chrono::TimeZone as _;
+    use countersign_domain::{
+        confirmation::{AnswerChannel, ObjectionCategory},
+        event::EventKind,
+        order::{Channel, OrderState, PaymentMethod},
+        tracking::{REASON_PREFIXES, TrackingStatus},
+    };
 
     use super::*;
 
@@ -185,6 +193,80 @@ mod tests {
         ] {
             assert_eq!(zone_name(TimeZone::parse(zone).unwrap(), utc(8)), name);
         }
+    }
+
+    /// Every path to a sentence, such as `state.PACKED.0`.
+    fn paths(value: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(fields) => fields
+                .iter()
+                .for_each(|(key, value)| paths(value, &format!("{path}.{key}"), found)),
+            serde_json::Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .for_each(|(key, value)| paths(value, &format!("{path}.{key}"), found)),
+            _ => {
+                found.insert(path.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn both_languages_have_a_word_for_everything_that_a_page_may_say() {
+        let said = Language::ALL.map(|language| {
+            let mut found = BTreeSet::new();
+            let words = serde_json::from_str(language.source()).unwrap();
+            paths(&words, "", &mut found);
+            found
+        });
+        assert_eq!(said[0], said[1]);
+        let codes = |name: &str, codes: Vec<&str>| {
+            for code in codes {
+                let path = format!(".{name}.{code}");
+                let known = said[0].iter().any(|it| {
+                    it.strip_prefix(&path)
+                        .is_some_and(|rest| rest.is_empty() || rest == ".0")
+                });
+                assert!(known, "{path}");
+            }
+        };
+        codes(
+            "state",
+            OrderState::ALL.iter().map(|it| it.as_str()).collect(),
+        );
+        codes(
+            "payment",
+            PaymentMethod::ALL.iter().map(|it| it.as_str()).collect(),
+        );
+        codes(
+            "channel",
+            AnswerChannel::ALL.iter().map(|it| it.as_str()).collect(),
+        );
+        codes(
+            "category",
+            ObjectionCategory::ALL
+                .iter()
+                .map(|it| it.as_str())
+                .collect(),
+        );
+        codes(
+            "tracking",
+            TrackingStatus::ALL.iter().map(|it| it.as_str()).collect(),
+        );
+        codes("cause", REASON_PREFIXES.to_vec());
+        codes(
+            "mailbox.channel",
+            Channel::ALL.iter().map(|it| it.as_str()).collect(),
+        );
+        let public = EventKind::ALL.iter().filter(|it| it.is_public());
+        let told_otherwise = [EventKind::Tracked, EventKind::Progressed];
+        codes(
+            "event",
+            public
+                .filter(|it| !told_otherwise.contains(it))
+                .map(|it| it.as_str())
+                .collect(),
+        );
     }
 
     #[test]

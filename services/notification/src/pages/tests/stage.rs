@@ -33,7 +33,7 @@ use countersign_store::{
     testing::TestDatabase,
 };
 use futures::future::BoxFuture;
-use rand::{SeedableRng as _, rngs::StdRng};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use uuid::Uuid;
 
 use crate::pages::{AnswerSink, CustomerAnswer, PagesSettings, PagesState, SinkError, router};
@@ -242,6 +242,7 @@ impl Stage {
     /// What the order-service does with a yes.
     pub(super) async fn apply_yes(&mut self, id: OrderId) {
         let now = self.store().now().await.unwrap();
+        let sequence = self.rng.random_range(1..1_000_000);
         let order = self.store().find_order(id).await.unwrap().unwrap();
         let round = self.store().list_rounds(id).await.unwrap().pop().unwrap();
         let decision = accept(
@@ -250,7 +251,7 @@ impl Stage {
             &answer(now),
             None,
             &Formality {
-                order_number: OrderNumber::new(now, 427).unwrap(),
+                order_number: OrderNumber::new(now, sequence).unwrap(),
                 policy: &policy(),
                 warranty_months: &|_| 0,
             },
