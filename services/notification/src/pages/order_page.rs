@@ -155,7 +155,7 @@ pub(super) async fn confirm(
     headers: HeaderMap,
     form: FormFields,
 ) -> Response {
-    let taken = async {
+    let work = async {
         let facts = allowed(&state, &token, &headers, &form).await?;
         let round = round(&facts, &form)?;
         let open = facts.open_round().is_some_and(|open| open.round == round);
@@ -165,7 +165,7 @@ pub(super) async fn confirm(
         };
         hand_over(&state, &facts, &format!("{round}:confirm"), answer).await
     };
-    answered(&state, &token, "", taken.await)
+    answered(&state, &token, "", work.await)
 }
 
 /// The customer's no.
@@ -175,7 +175,7 @@ pub(super) async fn object(
     headers: HeaderMap,
     form: FormFields,
 ) -> Response {
-    let taken = async {
+    let work = async {
         let facts = allowed(&state, &token, &headers, &form).await?;
         let round = round(&facts, &form)?;
         let answer = CustomerAnswer::Object {
@@ -184,7 +184,7 @@ pub(super) async fn object(
         };
         hand_over(&state, &facts, &format!("{round}:object"), answer).await
     };
-    answered(&state, &token, "", taken.await)
+    answered(&state, &token, "", work.await)
 }
 
 /// A question or a complaint.
@@ -194,7 +194,7 @@ pub(super) async fn ask(
     headers: HeaderMap,
     form: FormFields,
 ) -> Response {
-    let taken = async {
+    let work = async {
         let facts = allowed(&state, &token, &headers, &form).await?;
         let text = words(&form, 1)?;
         // Tells two questions from one that was sent twice.
@@ -202,7 +202,7 @@ pub(super) async fn ask(
         let answer = CustomerAnswer::Ask { text };
         hand_over(&state, &facts, &format!("ask:{form_id}"), answer).await
     };
-    answered(&state, &token, "?asked=1#ask", taken.await)
+    answered(&state, &token, "?asked=1#ask", work.await)
 }
 
 /// The order that a form is about, if the form came from its page.
@@ -282,8 +282,8 @@ async fn hand_over(
 }
 
 /// Sends the browser back to the page, so that loading it again sends nothing again.
-fn answered(state: &PagesState, token: &str, then: &str, taken: Result<(), Failure>) -> Response {
-    if let Err(failure) = taken {
+fn answered(state: &PagesState, token: &str, then: &str, result: Result<(), Failure>) -> Response {
+    if let Err(failure) = result {
         return failure.answer(state, "take an answer from an order page");
     }
     // Relative, so that it holds behind a proxy that adds a path.

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
-    confirmation::{ConfirmationMode, ConfirmationState, Round},
+    confirmation::{AnswerChannel, ConfirmationMode, ConfirmationState, Round},
     document::DeliveryNote,
     event::{EventKind, OrderEvent},
     line::OrderLine,
@@ -271,7 +271,7 @@ impl AnswerView {
         Some(Self {
             kind,
             time: round.details.answer_time.map(time),
-            channel: round.details.answer_channel.map(|it| it.as_str()),
+            channel: round.details.answer_channel.map(AnswerChannel::as_str),
             category: objection.map(|it| it.category.as_str()),
             line_numbers: objection
                 .map(|it| it.line_numbers.clone())

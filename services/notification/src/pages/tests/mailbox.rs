@@ -93,7 +93,7 @@ async fn a_letter_is_shown_in_a_frame_without_rights_and_its_link_works() {
     assert!(page.has("&lt;script&gt;") && !page.has("<script>"));
     assert!(page.has("&lt;base target"));
     assert!(page.has("Please confirm &lt;b&gt;"));
-    let offered = format!("<a href=\"{}\"", link);
+    let offered = format!("<a href=\"{link}\"");
     assert!(page.has(&offered), "{}", page.html);
     assert!(Page::open(&link).await.has("Please confirm your order"));
     let list = Page::open(&format!("{}/mailbox", stage.url)).await;

@@ -328,7 +328,7 @@ fn answer(now: DateTime<Utc>) -> Answer {
     }
 }
 
-const fn context<'a>(now: DateTime<Utc>, actor: &'a str) -> Context<'a> {
+const fn context(now: DateTime<Utc>, actor: &str) -> Context<'_> {
     Context {
         now,
         actor,
