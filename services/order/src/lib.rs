@@ -4,6 +4,7 @@
 //! anything to a customer: what is to be sent stands in the outbox of the same transaction.
 
 mod app;
+pub mod bench;
 mod convert;
 mod error;
 mod grpc;

@@ -44,6 +44,7 @@ pub mod testing;
 mod timers;
 mod tracking;
 mod transaction;
+mod yardstick;
 
 pub use attempts::{AttemptRecord, Finish, NextStep, Refused, Start, StartOutcome, Verdict};
 pub use catalog::{Page, PriceKey, Put};

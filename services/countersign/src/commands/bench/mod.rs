@@ -1,0 +1,110 @@
+//! `bench`: how fast intake and watchers are on this machine, always beside a yardstick in the same run.
+//!
+//! The yardstick writes the same rows by hand-written SQL, one transaction per order, over 32 connections. The service runs
+//! in a process of its own and is called over real gRPC. Machines differ and their pace varies, so what counts is the
+//! ratio of the medians, not the figures.
+
+mod load;
+mod orders;
+mod report;
+mod server;
+mod watchers;
+mod yardstick;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Subcommand};
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Orders a second over gRPC against the yardstick, closed loop, then the latency at a third of the peak, open loop.
+    Intake(IntakeArgs),
+    /// How long after a commit those who watch hear of it.
+    Watchers(WatchersArgs),
+}
+
+/// Settings of `bench intake`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct IntakeArgs {
+    /// A server without a database: `mysql://root@127.0.0.1:3306`. A database of its own is made and dropped.
+    #[arg(long, value_name = "URL")]
+    server_url: String,
+    /// Callers that each wait for their answer before they ask again.
+    #[arg(long, value_delimiter = ',', default_values_t = [256, 64])]
+    callers: Vec<usize>,
+    /// Alternating rounds; the medians count.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// All orders on one article.
+    #[arg(long)]
+    hot: bool,
+    /// Leave the open loop out.
+    #[arg(long)]
+    no_open_loop: bool,
+    /// Also write the figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Settings of `bench watchers`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WatchersArgs {
+    /// A server without a database.
+    #[arg(long, value_name = "URL")]
+    server_url: String,
+    /// How many watch, each all orders.
+    #[arg(long, default_value_t = 5_000)]
+    watchers: usize,
+    /// Orders a second while they watch.
+    #[arg(long, default_value_t = 20)]
+    orders_per_second: u32,
+    /// Seconds of the measurement.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Also write the figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Bench {
+    /// Runs it and prints a table.
+    pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Intake(args) => intake(args).await?,
+            Self::Watchers(args) => watchers::run(args).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn intake(args: &IntakeArgs) -> anyhow::Result<()> {
+    let mut report = report::IntakeReport::new(args);
+    let span = Duration::from_secs(args.seconds);
+    for round in 1..=args.rounds {
+        let database = server::Database::create(&args.server_url).await?;
+        database.seed(args.hot).await?;
+        report.say(&format!("round {round}: yardstick"));
+        report.yardstick(yardstick::run(&database, args.hot, span).await?);
+        database.drop().await?;
+        for &callers in &args.callers {
+            let database = server::Database::create(&args.server_url).await?;
+            database.seed(args.hot).await?;
+            report.say(&format!("round {round}: service, {callers} callers"));
+            let service = server::Service::start(&database).await?;
+            let figures = load::closed(service.url(), callers, args.hot, span).await?;
+            let peak = figures.per_second();
+            report.service(callers, figures);
+            if callers == 256 && !args.no_open_loop {
+                report.say(&format!("round {round}: service, open loop at a third of the peak"));
+                report.open_loop(load::open(service.url(), peak / 3.0, args.hot, span).await?);
+            }
+            service.stop().await?;
+            database.drop().await?;
+        }
+    }
+    report.print()
+}

@@ -1,0 +1,180 @@
+//! A database and a service of the benchmark's own.
+
+use std::{env, process::Stdio, time::Duration};
+
+use anyhow::{Context as _, bail};
+use chrono::{DateTime, Utc};
+use countersign_domain::{
+    audit::default_rules,
+    catalog::{Price, Product, ProductProfile},
+    customer::{Customer, CustomerProfile},
+    money::{Currency, Money},
+    policy::default_policies,
+};
+use countersign_migrations::{Migrator, MigratorTrait as _};
+use countersign_store::{Settings, Store};
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+use super::orders::{CUSTOMERS, PRICE_MINOR, SKUS, customer_code, sku_name};
+
+/// Goods of each article: nothing runs out.
+const ON_HAND: i64 = 1_000_000_000;
+/// Where they lie.
+pub(super) const WAREHOUSE: &str = "BENCH";
+
+/// A database that is there for one measurement.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) url: String,
+    pub(super) store: Store,
+    admin: Store,
+    name: String,
+}
+
+impl Database {
+    /// Makes it, with all tables.
+    pub(super) async fn create(server_url: &str) -> anyhow::Result<Self> {
+        let server = server_url.trim_end_matches('/');
+        let admin = Store::connect(&Settings {
+            connections_max: 1,
+            ..Settings::new(format!("{server}/mysql"))
+        })
+        .await
+        .context("connect to the server")?;
+        let name = format!("countersign_bench_{}", std::process::id());
+        admin.create_database(&name).await?;
+        let url = format!("{server}/{name}");
+        let store = Store::connect(&Settings {
+            connections_max: 32,
+            ..Settings::new(url.clone())
+        })
+        .await?;
+        Migrator::up(store.connection(), None).await.context("create the tables")?;
+        Ok(Self { url, store, admin, name })
+    }
+
+    /// Fills in what orders are judged by.
+    pub(super) async fn seed(&self, _hot: bool) -> anyhow::Result<()> {
+        let now = self.store.now().await?;
+        for policy in default_policies() {
+            self.store.insert_policy(&policy, now).await?;
+        }
+        for rule in default_rules() {
+            self.store.insert_rule(&rule, now).await?;
+        }
+        let work = (0..SKUS).map(|sku| self.seed_article(sku, now));
+        run_all(work).await?;
+        let work = (0..CUSTOMERS).map(|customer| self.seed_customer(customer, now));
+        run_all(work).await
+    }
+
+    async fn seed_article(&self, sku: u32, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let name = sku_name(sku);
+        let product = Product {
+            sku: name.clone(),
+            version: 0,
+            profile: ProductProfile {
+                display_name: format!("Article {sku}"),
+                weight_grams: 400,
+                ..ProductProfile::default()
+            },
+        };
+        self.store.put_product(&product, None, now).await?;
+        self.store
+            .put_price(&Price {
+                price_list: "default".into(),
+                sku: name.clone(),
+                quantity_min: 1,
+                unit_price: Money::new(PRICE_MINOR, Currency::parse("EUR")?),
+                start_time: None,
+                end_time: None,
+            })
+            .await?;
+        self.store.put_stock(WAREHOUSE, &name, ON_HAND).await?;
+        Ok(())
+    }
+
+    async fn seed_customer(&self, customer: u32, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let record = Customer {
+            code: customer_code(customer),
+            version: 0,
+            credit_limit: None,
+            credit_exposure_minor: 0,
+            blocked: false,
+            profile: CustomerProfile {
+                display_name: format!("Customer {customer}"),
+                tier: Some("B".into()),
+                ..CustomerProfile::default()
+            },
+        };
+        self.store.put_customer(&record, None, now).await?;
+        Ok(())
+    }
+
+    /// Drops it.
+    pub(super) async fn drop(self) -> anyhow::Result<()> {
+        Ok(self.admin.drop_database(&self.name).await?)
+    }
+}
+
+/// Runs futures sixteen at a time.
+async fn run_all<F: Future<Output = anyhow::Result<()>>>(work: impl Iterator<Item = F>) -> anyhow::Result<()> {
+    use futures::{StreamExt as _, TryStreamExt as _, stream};
+    stream::iter(work).buffer_unordered(16).try_collect().await
+}
+
+/// The order service in a process of its own.
+#[derive(Debug)]
+pub(super) struct Service {
+    child: Child,
+    url: String,
+}
+
+impl Service {
+    /// Starts it and waits until it answers.
+    pub(super) async fn start(database: &Database) -> anyhow::Result<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let listen = format!("127.0.0.1:{port}");
+        let child = Command::new(env::current_exe()?)
+            .arg("order-service")
+            .env("DATABASE_URL", &database.url)
+            .env("COUNTERSIGN__ORDER__LISTEN", &listen)
+            .env("COUNTERSIGN__LINKS__KEY", "a key for measuring only, nothing is sent")
+            .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start the service")?;
+        for _ in 0..200 {
+            if TcpStream::connect(&listen).await.is_ok() {
+                return Ok(Self {
+                    child,
+                    url: format!("http://{listen}"),
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the service does not listen on {listen}")
+    }
+
+    /// Where it listens.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Most memory that it had so far, bytes.
+    pub(super) fn memory_peak_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kib * 1024)
+    }
+
+    /// Ends it.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("end the service")
+    }
+}
