@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use countersign_runtime::config::{Config, ConfigError, Sources};
 
-use crate::commands::import::ImportArgs;
+use crate::commands::{bench::Bench, import::ImportArgs};
 
 /// Takes customers' orders, audits them and has the customers confirm them.
 #[derive(Debug, Parser)]
@@ -29,6 +29,9 @@ pub(crate) enum Command {
     Migrate(DatabaseArgs),
     /// Takes a file of customers, products, prices, stock, orders or tracking in, over gRPC. May be repeated.
     Import(ImportArgs),
+    /// Measures this machine, beside a yardstick.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -56,6 +59,7 @@ impl Command {
             Self::OrderService => "order-service",
             Self::Migrate(_) => "migrate",
             Self::Import(_) => "import",
+            Self::Bench(_) => "bench",
             Self::CheckConfig => "check-config",
         }
     }
@@ -64,7 +68,7 @@ impl Command {
     const fn is_interactive(&self) -> bool {
         match self {
             Self::OrderService => false,
-            Self::Up(_) | Self::Migrate(_) | Self::Import(_) | Self::CheckConfig => true,
+            Self::Up(_) | Self::Migrate(_) | Self::Import(_) | Self::Bench(_) | Self::CheckConfig => true,
         }
     }
 
@@ -72,7 +76,7 @@ impl Command {
         match self {
             Self::Migrate(args) => args.database_url.as_deref(),
             Self::Up(args) => args.database.database_url.as_deref(),
-            Self::CheckConfig | Self::Import(_) | Self::OrderService => None,
+            Self::CheckConfig | Self::Import(_) | Self::Bench(_) | Self::OrderService => None,
         }
     }
 }

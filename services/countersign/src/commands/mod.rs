@@ -6,6 +6,7 @@ use countersign_runtime::config::Config;
 
 use crate::cli::Command;
 
+pub(crate) mod bench;
 mod check_config;
 pub(crate) mod import;
 mod migrate;
@@ -18,6 +19,7 @@ pub(crate) async fn run(command: &Command, config: &Config) -> anyhow::Result<Ex
         Command::Up(_) => up::run(config).await,
         Command::OrderService => order_service::run(config).await,
         Command::Migrate(_) => migrate::run(config).await,
+        Command::Bench(bench) => Box::pin(bench.run()).await,
         Command::Import(args) => Box::pin(import::run(args)).await,
         Command::CheckConfig => {
             check_config::run(config);

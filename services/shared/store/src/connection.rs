@@ -163,6 +163,28 @@ impl Store {
             .fetch_add(by.num_microseconds().unwrap_or(0), Ordering::Relaxed);
     }
 
+    /// Makes a database on a server, for benchmarks and tests. The name must be a plain word of ours.
+    pub async fn create_database(&self, name: &str) -> Result<(), StoreError> {
+        self.db
+            .execute_unprepared(&format!("DROP DATABASE IF EXISTS {name}"))
+            .await
+            .during("drop a database")?;
+        self.db
+            .execute_unprepared(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))
+            .await
+            .during("create a database")?;
+        Ok(())
+    }
+
+    /// Drops a database that [`Self::create_database`] made.
+    pub async fn drop_database(&self, name: &str) -> Result<(), StoreError> {
+        self.db
+            .execute_unprepared(&format!("DROP DATABASE IF EXISTS {name}"))
+            .await
+            .during("drop a database")?;
+        Ok(())
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.db.ping().await.during("ping")

@@ -28,21 +28,21 @@ impl IntakeReport {
 
     /// A line of progress.
     pub(super) fn say(&self, line: &str) {
-        console::note(line);
+        console::say(line);
     }
 
     pub(super) fn yardstick(&mut self, figures: Figures) {
-        console::note(&one_line(&figures));
+        console::say(&one_line(&figures));
         self.yardstick.push(figures);
     }
 
     pub(super) fn service(&mut self, callers: usize, figures: Figures) {
-        console::note(&one_line(&figures));
+        console::say(&one_line(&figures));
         self.service.entry(callers).or_default().push(figures);
     }
 
     pub(super) fn open_loop(&mut self, figures: Figures) {
-        console::note(&one_line(&figures));
+        console::say(&one_line(&figures));
         self.open.push(figures);
     }
 
@@ -56,7 +56,7 @@ impl IntakeReport {
         if !self.open.is_empty() {
             rows.push(row("service, open loop", &self.open, None));
         }
-        console::print_line(&format!(
+        console::say(&format!(
             "{:<28} {:>10} {:>8} {:>9} {:>9} {:>9} {:>7}",
             if self.args.hot { "intake, one hot article" } else { "intake, 3 lines, 5,000 SKUs" },
             "orders/s",
@@ -68,7 +68,7 @@ impl IntakeReport {
         ));
         for row in &rows {
             let times = row["times"].as_f64().map_or_else(String::new, |times| format!("{times:.2}"));
-            console::print_line(&format!(
+            console::say(&format!(
                 "{:<28} {:>10.0} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>7}",
                 row["what"].as_str().unwrap_or_default(),
                 row["orders_per_second"].as_f64().unwrap_or(0.0),

@@ -65,7 +65,7 @@ pub(super) async fn run(args: &WatchersArgs) -> anyhow::Result<()> {
             own.drain(..).for_each(|us| all.saturating_record(us));
         });
     }
-    console::note(&format!("{} watchers, {} orders a second", args.watchers, args.orders_per_second));
+    console::say(&format!("{} watchers, {} orders a second", args.watchers, args.orders_per_second));
     let clients = load::clients(service.url()).await?;
     let mut orders = Orders::new("watched", 5, false);
     let pause = Duration::from_secs_f64(1.0 / f64::from(args.orders_per_second.max(1)));
@@ -93,7 +93,7 @@ pub(super) async fn run(args: &WatchersArgs) -> anyhow::Result<()> {
         let us = all.value_at_percentile(percentile) as f64;
         us / 1_000.0
     };
-    console::print_line(&format!(
+    console::say(&format!(
         "{} watchers, {sent} orders: {heard} of {expected} heard; commit to watcher p50 {:.1} ms, p99 {:.1} ms, \
          most {:.1} ms; service memory {} MiB",
         args.watchers,
