@@ -2,7 +2,6 @@
 
 use countersign_domain::{decide::NewOrder, order::Order};
 use countersign_proto::v1;
-use prost::Message as _;
 
 use crate::{
     convert::{self, intake::Sender},
@@ -23,5 +22,5 @@ pub fn new_order(request: &v1::CreateOrderRequest) -> anyhow::Result<NewOrder> {
 
 /// The answer as it is remembered.
 pub fn answer_bytes(order: &Order) -> Vec<u8> {
-    convert::order::to_proto(order).encode_to_vec()
+    convert::order::to_memory(&mut convert::order::to_proto(order))
 }

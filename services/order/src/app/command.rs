@@ -17,6 +17,7 @@ use countersign_domain::{
 };
 use countersign_proto::v1;
 use countersign_store::{RecordedContact, SaveExtras, Saved};
+use prost::Message as _;
 
 use super::{Deciding, idempotency::CallKey, make::Ids, references::Known};
 use crate::{convert, error::ServiceError};
@@ -195,13 +196,13 @@ impl Deciding {
                     change: None,
                 });
             };
-            let answer = convert::order::to_proto(&change.order);
+            let mut answer = convert::order::to_proto(&change.order);
             let ids = Ids::at(now);
             extras.outbox_ids = ids.outbox(change.messages.len());
             extras.request = call
                 .key
                 .filter(|_| refusal.is_none())
-                .map(|key| ids.record(&key, &answer));
+                .map(|key| ids.record(&key, convert::order::to_memory(&mut answer)));
             match self.store.save(ids.commit(), &change, &extras).await {
                 Ok(Saved::Done) => {
                     self.watch.nudge();
@@ -245,7 +246,7 @@ impl Deciding {
         let Some(key) = call.key else { return Ok(None) };
         let found: Option<v1::Order> = key.find(&self.store).await?;
         Ok(found.map(|order| Outcome {
-            order,
+            order: convert::order::from_memory(order),
             replayed: true,
             change: None,
         }))
@@ -264,7 +265,7 @@ impl Deciding {
         if let Some(first) = key.find(&self.store).await? {
             return Ok((first, true));
         }
-        let request = Ids::at(contact.create_time).record(&key, &answer);
+        let request = Ids::at(contact.create_time).record(&key, answer.encode_to_vec());
         if self.store.insert_contact(&contact, &request).await? {
             return Ok((answer, false));
         }

@@ -112,7 +112,7 @@ impl CallKey {
     /// The row that remembers the call with its answer.
     pub fn record(
         &self,
-        response: &impl Message,
+        response: Vec<u8>,
         now: DateTime<Utc>,
         rng: &mut impl RngCore,
     ) -> RequestRecord {
@@ -123,7 +123,7 @@ impl CallKey {
             id: uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid(),
             key_hash: self.key_hash,
             fingerprint: self.fingerprint,
-            response: response.encode_to_vec(),
+            response,
         }
     }
 
@@ -281,7 +281,7 @@ mod tests {
             name: "orders/1".to_owned(),
             ..Order::default()
         };
-        let record = first.record(&answer, DateTime::UNIX_EPOCH, &mut StdRng::seed_from_u64(1));
+        let record = first.record(answer.encode_to_vec(), DateTime::UNIX_EPOCH, &mut StdRng::seed_from_u64(1));
         let stored = StoredRequest {
             key_hash: record.key_hash,
             fingerprint: record.fingerprint,

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use countersign_domain::ids::{CommitId, ContactId, HoldId, OrderId, OutboxId, TrackingEventId};
 use countersign_store::RequestRecord;
-use prost::Message;
 use uuid::Uuid;
 
 use super::idempotency::CallKey;
@@ -48,7 +47,7 @@ impl Ids {
     }
 
     /// The row that remembers a call with its answer.
-    pub(crate) fn record(self, key: &CallKey, answer: &impl Message) -> RequestRecord {
+    pub(crate) fn record(self, key: &CallKey, answer: Vec<u8>) -> RequestRecord {
         key.record(answer, self.now, &mut rng())
     }
 }

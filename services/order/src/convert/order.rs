@@ -4,12 +4,13 @@ use countersign_domain::{
     audit::Finding,
     decide::allowed_actions,
     event::OrderEvent,
-    hold::Hold,
+    hold::{Hold, HoldReason},
     line::OrderLine,
-    order::{Contact, Delivery, Order, PriceAgreement},
+    order::{Contact, Delivery, Order, OrderState, PriceAgreement},
     priority::Priority,
 };
 use countersign_proto::v1;
+use prost::Message as _;
 
 use super::{money, place, time, word};
 
@@ -56,14 +57,15 @@ pub(crate) fn to_proto(order: &Order) -> v1::Order {
         holds: order.progress.holds.iter().map(hold).collect(),
         shortage_policy: word::to_proto::<v1::ShortagePolicy>(terms.shortage_policy.as_str()),
         state: word::to_proto::<v1::OrderState>(order.state.as_str()),
-        allowed_actions: allowed_actions(order)
-            .into_iter()
-            .map(|allowed| v1::AllowedAction {
-                action: allowed.action.to_string(),
-                allowed: allowed.refusal.is_none(),
-                reason: allowed.refusal.unwrap_or_default(),
-            })
-            .collect(),
+        allowed_actions: actions(
+            order.state,
+            order
+                .progress
+                .holds
+                .iter()
+                .map(|hold| hold.reason)
+                .collect(),
+        ),
         stage_times: order
             .progress
             .stage_times
@@ -85,6 +87,54 @@ pub(crate) fn to_proto(order: &Order) -> v1::Order {
         end_reason: order.progress.end_reason.clone(),
         place_time: terms.place_time.map(time::to_proto),
     }
+}
+
+fn actions(state: OrderState, holds: Vec<HoldReason>) -> Vec<v1::AllowedAction> {
+    allowed_actions(state, &holds)
+        .into_iter()
+        .map(|allowed| v1::AllowedAction {
+            action: allowed.action.to_string(),
+            allowed: allowed.refusal.is_none(),
+            reason: allowed.refusal.unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// An answer as it is remembered: without the actions, which are half of it and follow from the rest.
+pub(crate) fn to_memory(answer: &mut v1::Order) -> Vec<u8> {
+    let actions = std::mem::take(&mut answer.allowed_actions);
+    let bytes = answer.encode_to_vec();
+    answer.allowed_actions = actions;
+    bytes
+}
+
+/// A remembered answer, whole again.
+pub(crate) fn from_memory(mut answer: v1::Order) -> v1::Order {
+    let state = v1::OrderState::try_from(answer.state)
+        .ok()
+        .and_then(|state| {
+            state
+                .as_str_name()
+                .strip_prefix("ORDER_STATE_")?
+                .parse()
+                .ok()
+        });
+    let holds = answer
+        .holds
+        .iter()
+        .filter_map(|hold| {
+            let reason = v1::HoldReason::try_from(hold.reason).ok()?;
+            reason
+                .as_str_name()
+                .strip_prefix("HOLD_REASON_")?
+                .parse()
+                .ok()
+        })
+        .collect();
+    if let Some(state) = state {
+        answer.allowed_actions = actions(state, holds);
+    }
+    answer
 }
 
 fn contact(contact: &Contact) -> v1::Contact {

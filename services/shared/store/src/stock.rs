@@ -159,10 +159,24 @@ pub(crate) async fn change_stock(
     backend: sea_orm::DbBackend,
     deltas: &[StockDelta],
 ) -> Result<bool, StoreError> {
-    const DOING: &str = "change stock";
-    if deltas.is_empty() {
-        return Ok(true);
+    for chunk in deltas.chunks(DELTAS_MAX) {
+        if !change_some(transaction, kind, backend, chunk).await? {
+            return Ok(false);
+        }
     }
+    Ok(true)
+}
+
+/// Changes of one statement: its parameter stays within a TLS record (see `bulk`).
+const DELTAS_MAX: usize = 256;
+
+async fn change_some(
+    transaction: &DatabaseTransaction,
+    kind: DatabaseKind,
+    backend: sea_orm::DbBackend,
+    deltas: &[StockDelta],
+) -> Result<bool, StoreError> {
+    const DOING: &str = "change stock";
     let rows: Vec<(&str, &str, i64, i64)> = deltas
         .iter()
         .map(|delta| {

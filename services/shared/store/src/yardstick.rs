@@ -19,7 +19,11 @@ use crate::{
 impl Store {
     /// Stores one order in a transaction of its own: one INSERT a table, one conditional UPDATE for each line's stock.
     /// False when the stock did not suffice.
-    pub async fn insert_order_plainly(&self, commit: CommitId, row: &IntakeRow) -> Result<bool, StoreError> {
+    pub async fn insert_order_plainly(
+        &self,
+        commit: CommitId,
+        row: &IntakeRow,
+    ) -> Result<bool, StoreError> {
         let change = &row.change;
         let order = &change.order;
         let now = order.create_time;
@@ -30,9 +34,7 @@ impl Store {
                 if values.is_empty() {
                     return Ok(());
                 }
-                let one = format!("({})", vec!["?"; bulk.columns.len()].join(","));
-                let rows = vec![one; values.len() / bulk.columns.len()].join(",");
-                let sql = format!("INSERT INTO {} ({}) VALUES {rows}", bulk.table, bulk.columns.join(","));
+                let sql = bulk.sql(values.len() / bulk.columns.len());
                 transaction
                     .execute_raw(Statement::from_sql_and_values(self.backend(), sql, values))
                     .await

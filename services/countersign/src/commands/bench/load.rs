@@ -67,7 +67,12 @@ fn histogram() -> anyhow::Result<Histogram<u64>> {
 }
 
 /// Each caller waits for its answer before it asks again.
-pub(super) async fn closed(url: &str, callers: usize, hot: bool, span: Duration) -> anyhow::Result<Figures> {
+pub(super) async fn closed(
+    url: &str,
+    callers: usize,
+    hot: bool,
+    span: Duration,
+) -> anyhow::Result<Figures> {
     let clients = clients(url).await?;
     let start = Instant::now() + WARM_UP;
     let end = start + span;
@@ -112,7 +117,12 @@ pub(super) async fn closed(url: &str, callers: usize, hot: bool, span: Duration)
 
 /// Calls start by the clock, whether earlier ones were answered or not; latency counts from when a call was due, so a stall
 /// is not hidden by the calls that it held back.
-pub(super) async fn open(url: &str, per_second: f64, hot: bool, span: Duration) -> anyhow::Result<Figures> {
+pub(super) async fn open(
+    url: &str,
+    per_second: f64,
+    hot: bool,
+    span: Duration,
+) -> anyhow::Result<Figures> {
     let clients = clients(url).await?;
     let failed = Arc::new(AtomicU64::new(0));
     let (sender, mut receiver) = mpsc::unbounded_channel();

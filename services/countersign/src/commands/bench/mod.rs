@@ -99,7 +99,9 @@ async fn intake(args: &IntakeArgs) -> anyhow::Result<()> {
             let peak = figures.per_second();
             report.service(callers, figures);
             if callers == 256 && !args.no_open_loop {
-                report.say(&format!("round {round}: service, open loop at a third of the peak"));
+                report.say(&format!(
+                    "round {round}: service, open loop at a third of the peak"
+                ));
                 report.open_loop(load::open(service.url(), peak / 3.0, args.hot, span).await?);
             }
             service.stop().await?;

@@ -40,7 +40,11 @@ impl Orders {
         let mut units = 0;
         let lines = (0..LINES)
             .map(|line| {
-                let sku = if self.hot && line == 0 { 0 } else { self.random.random_range(1..SKUS) };
+                let sku = if self.hot && line == 0 {
+                    0
+                } else {
+                    self.random.random_range(1..SKUS)
+                };
                 let quantity = self.random.random_range(1..=3);
                 units += quantity;
                 v1::OrderLine {

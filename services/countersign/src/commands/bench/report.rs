@@ -51,14 +51,22 @@ impl IntakeReport {
         let mut rows = vec![row("yardstick, 32 connections", &self.yardstick, None)];
         let base = median(&self.yardstick, Figures::per_second);
         for (callers, figures) in self.service.iter().rev() {
-            rows.push(row(&format!("service, {callers} callers"), figures, Some(base)));
+            rows.push(row(
+                &format!("service, {callers} callers"),
+                figures,
+                Some(base),
+            ));
         }
         if !self.open.is_empty() {
             rows.push(row("service, open loop", &self.open, None));
         }
         console::say(&format!(
             "{:<28} {:>10} {:>8} {:>9} {:>9} {:>9} {:>7}",
-            if self.args.hot { "intake, one hot article" } else { "intake, 3 lines, 5,000 SKUs" },
+            if self.args.hot {
+                "intake, one hot article"
+            } else {
+                "intake, 3 lines, 5,000 SKUs"
+            },
             "orders/s",
             "×",
             "p50 ms",
@@ -67,7 +75,9 @@ impl IntakeReport {
             "failed"
         ));
         for row in &rows {
-            let times = row["times"].as_f64().map_or_else(String::new, |times| format!("{times:.2}"));
+            let times = row["times"]
+                .as_f64()
+                .map_or_else(String::new, |times| format!("{times:.2}"));
             console::say(&format!(
                 "{:<28} {:>10.0} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>7}",
                 row["what"].as_str().unwrap_or_default(),

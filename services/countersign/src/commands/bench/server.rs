@@ -52,8 +52,15 @@ impl Database {
             ..Settings::new(url.clone())
         })
         .await?;
-        Migrator::up(store.connection(), None).await.context("create the tables")?;
-        Ok(Self { url, store, admin, name })
+        Migrator::up(store.connection(), None)
+            .await
+            .context("create the tables")?;
+        Ok(Self {
+            url,
+            store,
+            admin,
+            name,
+        })
     }
 
     /// Fills in what orders are judged by.
@@ -121,7 +128,9 @@ impl Database {
 }
 
 /// Runs futures sixteen at a time.
-async fn run_all<F: Future<Output = anyhow::Result<()>>>(work: impl Iterator<Item = F>) -> anyhow::Result<()> {
+async fn run_all<F: Future<Output = anyhow::Result<()>>>(
+    work: impl Iterator<Item = F>,
+) -> anyhow::Result<()> {
     use futures::{StreamExt as _, TryStreamExt as _, stream};
     stream::iter(work).buffer_unordered(16).try_collect().await
 }
@@ -136,13 +145,18 @@ pub(super) struct Service {
 impl Service {
     /// Starts it and waits until it answers.
     pub(super) async fn start(database: &Database) -> anyhow::Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port();
         let listen = format!("127.0.0.1:{port}");
         let child = Command::new(env::current_exe()?)
             .arg("order-service")
             .env("DATABASE_URL", &database.url)
             .env("COUNTERSIGN__ORDER__LISTEN", &listen)
-            .env("COUNTERSIGN__LINKS__KEY", "a key for measuring only, nothing is sent")
+            .env(
+                "COUNTERSIGN__LINKS__KEY",
+                "a key for measuring only, nothing is sent",
+            )
             .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn")
             .stdin(Stdio::null())
             .kill_on_drop(true)

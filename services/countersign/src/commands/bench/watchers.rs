@@ -33,12 +33,20 @@ pub(super) async fn run(args: &WatchersArgs) -> anyhow::Result<()> {
     let service = Service::start(&database).await?;
     // When each order's answer came, by its reference: the commit lies before it.
     let heard = Arc::new(AtomicU64::new(0));
-    let latency = Arc::new(Mutex::new(Histogram::<u64>::new_with_bounds(1, 120_000_000, 3)?));
+    let latency = Arc::new(Mutex::new(Histogram::<u64>::new_with_bounds(
+        1,
+        120_000_000,
+        3,
+    )?));
     let mut tasks = JoinSet::new();
     let mut connection = None;
     for watcher in 0..args.watchers {
         if watcher % PER_CONNECTION == 0 {
-            connection = Some(Channel::from_shared(service.url().to_owned())?.connect().await?);
+            connection = Some(
+                Channel::from_shared(service.url().to_owned())?
+                    .connect()
+                    .await?,
+            );
         }
         let channel = connection.clone().context("a connection")?;
         let mut client = OrderServiceClient::new(channel);
@@ -65,7 +73,10 @@ pub(super) async fn run(args: &WatchersArgs) -> anyhow::Result<()> {
             own.drain(..).for_each(|us| all.saturating_record(us));
         });
     }
-    console::say(&format!("{} watchers, {} orders a second", args.watchers, args.orders_per_second));
+    console::say(&format!(
+        "{} watchers, {} orders a second",
+        args.watchers, args.orders_per_second
+    ));
     let clients = load::clients(service.url()).await?;
     let mut orders = Orders::new("watched", 5, false);
     let pause = Duration::from_secs_f64(1.0 / f64::from(args.orders_per_second.max(1)));
@@ -75,7 +86,10 @@ pub(super) async fn run(args: &WatchersArgs) -> anyhow::Result<()> {
     while Instant::now() < end {
         ticks.tick().await;
         let mut client = clients[0].clone();
-        client.create_order(orders.make()).await.context("create an order")?;
+        client
+            .create_order(orders.make())
+            .await
+            .context("create an order")?;
         sent += 1;
     }
     let expected = sent * args.watchers as u64;

@@ -167,11 +167,11 @@ impl Deciding {
                 caller: new.caller.clone(),
                 client_reference: new.client_reference.clone(),
             });
-        let answer = convert::order::to_proto(&change.order);
+        let mut answer = convert::order::to_proto(&change.order);
         let token = self.link_key.link_token(change.order.id, FIRST_GENERATION);
         Ok(Judged {
             row: IntakeRow {
-                request: ids.record(&submission.key, &answer),
+                request: ids.record(&submission.key, convert::order::to_memory(&mut answer)),
                 link_hash: token_hash(&token),
                 outbox_ids: ids.outbox(change.messages.len()),
                 change,

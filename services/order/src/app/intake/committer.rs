@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use super::{Accepted, Submission, Waiting, batch::Judged};
 use crate::{
     app::{Deciding, make::Ids},
+    convert,
     error::ServiceError,
 };
 
@@ -249,7 +250,7 @@ enum Step {
 /// The stored answer, if the call asks for the same as the first one did.
 fn replay(submission: &Submission, stored: &StoredRequest) -> Answer {
     Ok(Accepted {
-        order: submission.key.answer(stored)?,
+        order: convert::order::from_memory(submission.key.answer(stored)?),
         replayed: true,
     })
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::order::{Order, OrderState};
+use super::Refusal;
+use crate::{hold::HoldReason, order::OrderState};
 
 use OrderState as S;
 
@@ -139,15 +140,19 @@ pub struct AllowedAction {
     pub refusal: Option<String>,
 }
 
-/// Every action with the reason for what may not come next.
-pub fn allowed_actions(order: &Order) -> Vec<AllowedAction> {
+/// Every action with the reason for what may not come next: it follows from the state and the holds alone.
+pub fn allowed_actions(state: OrderState, holds: &[HoldReason]) -> Vec<AllowedAction> {
     Action::ALL
         .iter()
         .map(|&action| AllowedAction {
             action,
-            refusal: super::require(order, action)
-                .err()
-                .map(|refusal| refusal.to_string()),
+            refusal: if !action.states().contains(&state) {
+                Some(format!("the order is {state}"))
+            } else if action.moves() && !holds.is_empty() {
+                Some(Refusal::Held(holds.to_vec()).to_string())
+            } else {
+                None
+            },
         })
         .collect()
 }
