@@ -56,7 +56,7 @@ impl<M: Keyed> Write<M> {
 
     /// The row that remembers the call.
     pub(crate) fn record(&self, answer: &impl Message, now: DateTime<Utc>) -> RequestRecord {
-        Ids::at(now).record(&self.key, answer)
+        Ids::at(now).record(&self.key, answer.encode_to_vec())
     }
 }
 
