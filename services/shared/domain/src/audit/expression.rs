@@ -3,13 +3,19 @@
 
 use cel::{
     Env, IdedExpr,
-    common::ast::{EntryExpr, Expr},
+    common::ast::{ComprehensionExpr, EntryExpr, Expr},
 };
 
 use super::facts::fact_names;
 
 /// The longest expression, in characters.
-pub(super) const EXPRESSION_CHARS_MAX: usize = 2000;
+const EXPRESSION_CHARS_MAX: usize = 2000;
+/// How deep an expression may be nested: each level takes stack from whoever judges an order.
+const DEPTH_MAX: usize = 20;
+/// How many loops may stand in one another: an order of 500 lines is gone through 250,000 times by two.
+const LOOPS_MAX: usize = 2;
+/// The parser takes up to 200 KB of stack for each bracket, and gives up at a depth of 96.
+const PARSER_STACK_BYTES: usize = 64 << 20;
 
 /// Names that stand for something by themselves.
 const VARIABLES: &[&str] = &[
@@ -34,12 +40,27 @@ pub(super) fn compile(source: &str, environment: &Env) -> Result<Compiled, Strin
             "must have at most {EXPRESSION_CHARS_MAX} characters"
         ));
     }
+    // On a stack of its own: too many brackets would end the whole program, not just this call.
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("expression".to_owned())
+            .stack_size(PARSER_STACK_BYTES)
+            .spawn_scoped(scope, || parse(source, environment))
+            .map_err(|error| format!("cannot be read for want of memory: {error}"))?
+            .join()
+            .unwrap_or_else(|_| Err("cannot be read".to_owned()))
+    })
+}
+
+fn parse(source: &str, environment: &Env) -> Result<Compiled, String> {
     let program = environment
         .compile(source)
         .map_err(|errors| format!("cannot be read: {errors}"))?;
     let mut expression = program.expression().clone();
     let mut reader = Reader {
         bound: Vec::new(),
+        depth: 0,
+        loops: 0,
         per_line: false,
     };
     reader.read(&mut expression)?;
@@ -52,6 +73,8 @@ pub(super) fn compile(source: &str, environment: &Env) -> Result<Compiled, Strin
 struct Reader {
     /// Variables of the macros around the place that is being read.
     bound: Vec<String>,
+    depth: usize,
+    loops: usize,
     per_line: bool,
 }
 
@@ -59,6 +82,16 @@ impl Reader {
     /// Checks every name and joins `order.total_minor` to one name, which the interpreter then need not put together
     /// for every order.
     fn read(&mut self, expression: &mut IdedExpr) -> Result<(), String> {
+        if self.depth >= DEPTH_MAX {
+            return Err(format!("must not be nested deeper than {DEPTH_MAX} levels"));
+        }
+        self.depth += 1;
+        self.read_within(expression)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn read_within(&mut self, expression: &mut IdedExpr) -> Result<(), String> {
         match &mut expression.expr {
             Expr::Ident(name) => self.read_name(name)?,
             Expr::Select(select) => {
@@ -75,6 +108,16 @@ impl Reader {
                 }
             }
             Expr::Call(call) => {
+                let is_operator = !call
+                    .func_name
+                    .starts_with(|c: char| c.is_ascii_alphabetic());
+                if !is_operator && !FUNCTIONS.contains(&call.func_name.as_str()) {
+                    return Err(format!(
+                        "calls {}; known are {}",
+                        call.func_name,
+                        FUNCTIONS.join(", ")
+                    ));
+                }
                 if let Some(target) = &mut call.target {
                     self.read(target)?;
                 }
@@ -95,31 +138,41 @@ impl Reader {
                     }
                 }
             }
-            Expr::Comprehension(comprehension) => {
-                self.read(&mut comprehension.iter_range)?;
-                self.read(&mut comprehension.accu_init)?;
-                let names = [
-                    Some(comprehension.iter_var.clone()),
-                    comprehension.iter_var2.clone(),
-                    Some(comprehension.accu_var.clone()),
-                ];
-                let outside = self.bound.len();
-                for name in names.into_iter().flatten() {
-                    if VARIABLES.contains(&name.as_str()) {
-                        return Err(format!(
-                            "uses {name} for something else: choose another letter"
-                        ));
-                    }
-                    self.bound.push(name);
-                }
-                self.read(&mut comprehension.loop_cond)?;
-                self.read(&mut comprehension.loop_step)?;
-                self.read(&mut comprehension.result)?;
-                self.bound.truncate(outside);
-            }
+            Expr::Comprehension(comprehension) => self.read_loop(comprehension)?,
             Expr::Struct(_) => return Err("makes a message: there are none".to_owned()),
             Expr::Literal(_) | Expr::Unspecified => {}
         }
+        Ok(())
+    }
+
+    fn read_loop(&mut self, comprehension: &mut ComprehensionExpr) -> Result<(), String> {
+        self.read(&mut comprehension.iter_range)?;
+        self.read(&mut comprehension.accu_init)?;
+        if self.loops >= LOOPS_MAX {
+            return Err(format!(
+                "must not have more than {LOOPS_MAX} loops in one another"
+            ));
+        }
+        self.loops += 1;
+        let names = [
+            Some(comprehension.iter_var.clone()),
+            comprehension.iter_var2.clone(),
+            Some(comprehension.accu_var.clone()),
+        ];
+        let outside = self.bound.len();
+        for name in names.into_iter().flatten() {
+            if VARIABLES.contains(&name.as_str()) {
+                return Err(format!(
+                    "uses {name} for something else: choose another letter"
+                ));
+            }
+            self.bound.push(name);
+        }
+        self.read(&mut comprehension.loop_cond)?;
+        self.read(&mut comprehension.loop_step)?;
+        self.read(&mut comprehension.result)?;
+        self.bound.truncate(outside);
+        self.loops -= 1;
         Ok(())
     }
 
@@ -153,7 +206,35 @@ const TYPES: &[&str] = &[
     "string",
     "type",
     "uint",
-    "optional",
+];
+
+/// Functions of the language's standard library.
+const FUNCTIONS: &[&str] = &[
+    "bool",
+    "bytes",
+    "contains",
+    "double",
+    "duration",
+    "dyn",
+    "endsWith",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getFullYear",
+    "getHours",
+    "getMilliseconds",
+    "getMinutes",
+    "getMonth",
+    "getSeconds",
+    "int",
+    "matches",
+    "size",
+    "startsWith",
+    "string",
+    "timestamp",
+    "type",
+    "uint",
 ];
 
 fn check_fact(record: &str, fact: &str) -> Result<(), String> {

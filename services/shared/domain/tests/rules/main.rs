@@ -1,6 +1,9 @@
 //! Rules, policies and decisions held against the orders of a small shop.
 
+mod commands;
 mod default_rules;
+mod engine;
 mod policies;
 mod priority;
 mod shop;
+mod stored_words;

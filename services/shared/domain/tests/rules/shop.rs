@@ -11,7 +11,7 @@ use countersign_domain::{
     audit::{AuditInput, AuditRule, Finding, LineFacts, RuleSet, default_rules},
     catalog::{Product, ProductProfile},
     customer::{Customer, CustomerProfile},
-    decide::NewLine,
+    decide::{Given, NewLine, NewOrder},
     email::EmailAddress,
     ids::OrderId,
     line::{LineCounters, LineExtras, OrderLine},
@@ -107,6 +107,22 @@ pub(crate) fn total_of(lines: &[NewLine]) -> Money {
         .map(|line| line.quantity * line.unit_price.minor)
         .sum();
     cny(goods + FREIGHT_LESS_DISCOUNT)
+}
+
+pub(crate) fn new_order(order_type: &str, lines: Vec<NewLine>) -> NewOrder {
+    NewOrder {
+        caller: "shop".into(),
+        client_reference: "W-1".into(),
+        order_type: order_type.into(),
+        customer: "C-1".into(),
+        source_channel: "web".into(),
+        handler: Some("li.na".into()),
+        total: total_of(&lines),
+        promised_delivery_time: None,
+        terms: terms(),
+        lines,
+        given: Given::default(),
+    }
 }
 
 pub(crate) fn product(sku: &str) -> Arc<Product> {
