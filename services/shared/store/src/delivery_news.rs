@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     Store,
-    attempts::hurry,
+    attempt_results::hurry,
     delivery_rows::{delivery, lock_orders_deliveries, open_gates},
     entity::deliveries,
     error::{During, StoreError},

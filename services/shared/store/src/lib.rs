@@ -4,6 +4,7 @@
 //! write is conditional; whoever comes second reads again and decides again. Works on MySQL, MariaDB and SQLite.
 #![warn(missing_docs)]
 
+mod attempt_results;
 mod attempts;
 mod bulk;
 mod catalog;
@@ -34,6 +35,7 @@ mod puts;
 mod replies;
 mod requests;
 mod rows;
+mod send_checks;
 mod stock;
 #[cfg(feature = "testing")]
 #[expect(
@@ -46,7 +48,8 @@ mod tracking;
 mod transaction;
 mod yardstick;
 
-pub use attempts::{AttemptRecord, Finish, NextStep, Refused, Start, StartOutcome, Verdict};
+pub use attempt_results::{Finish, NextStep, Refused, Verdict};
+pub use attempts::{AttemptRecord, Start, StartOutcome};
 pub use catalog::{Page, PriceKey, Put};
 pub use changes::{SaveExtras, Saved};
 pub use connection::{DatabaseKind, Settings, Store};

@@ -1,0 +1,103 @@
+//! What is checked right before a message goes out, in the transaction that puts the try on record.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use countersign_domain::confirmation::ConfirmationState;
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
+use uuid::Uuid;
+
+use crate::{
+    delivery_rows::padded,
+    entity::{confirmations, deliveries, opt_outs, orders},
+    error::{During, StoreError},
+};
+
+/// What must still hold when a message goes out.
+pub(crate) struct Current {
+    revisions: HashMap<Uuid, i32>,
+    open_rounds: HashSet<(Uuid, i32)>,
+    opted_out: HashSet<(Vec<u8>, String)>,
+}
+
+impl Current {
+    pub(crate) async fn read(
+        transaction: &DatabaseTransaction,
+        rows: impl Iterator<Item = &deliveries::Model> + Clone + Send,
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
+        const DOING: &str = "check before sending";
+        let of: BTreeSet<Uuid> = rows.clone().map(|row| row.order_id).collect();
+        if of.is_empty() {
+            return Ok(Self {
+                revisions: HashMap::new(),
+                open_rounds: HashSet::new(),
+                opted_out: HashSet::new(),
+            });
+        }
+        let revisions = orders::Entity::find()
+            .select_only()
+            .column(orders::Column::Id)
+            .column(orders::Column::Revision)
+            .filter(orders::Column::Id.is_in(padded(of.into_iter().collect())))
+            .into_tuple::<(Uuid, i32)>()
+            .all(transaction)
+            .await
+            .during(DOING)?
+            .into_iter()
+            .collect();
+        let asking: BTreeSet<Uuid> = rows
+            .clone()
+            .filter(|row| row.round > 0)
+            .map(|row| row.order_id)
+            .collect();
+        let open_rounds = if asking.is_empty() {
+            HashSet::new()
+        } else {
+            confirmations::Entity::find()
+                .select_only()
+                .column(confirmations::Column::OrderId)
+                .column(confirmations::Column::Round)
+                .filter(confirmations::Column::OrderId.is_in(padded(asking.into_iter().collect())))
+                .filter(confirmations::Column::State.eq(ConfirmationState::Open.as_str()))
+                .filter(confirmations::Column::ExpireTime.gt(now))
+                .into_tuple::<(Uuid, i32)>()
+                .all(transaction)
+                .await
+                .during(DOING)?
+                .into_iter()
+                .collect()
+        };
+        let hashes: BTreeSet<Vec<u8>> = rows.map(|row| row.recipient_hash.clone()).collect();
+        let mut hashes: Vec<Vec<u8>> = hashes.into_iter().collect();
+        if let Some(last) = hashes.last().cloned() {
+            hashes.resize(hashes.len().next_power_of_two(), last);
+        }
+        let opted_out = opt_outs::Entity::find()
+            .filter(opt_outs::Column::RecipientHash.is_in(hashes))
+            .all(transaction)
+            .await
+            .during(DOING)?
+            .into_iter()
+            .map(|row| (row.recipient_hash, row.channel))
+            .collect();
+        Ok(Self {
+            revisions,
+            open_rounds,
+            opted_out,
+        })
+    }
+
+    /// A newer revision, a round that is over, or an order that is gone.
+    pub(crate) fn is_outdated(&self, row: &deliveries::Model) -> bool {
+        self.revisions
+            .get(&row.order_id)
+            .is_none_or(|revision| *revision != row.revision)
+            || (row.round > 0 && !self.open_rounds.contains(&(row.order_id, row.round)))
+    }
+
+    pub(crate) fn is_unwelcome(&self, row: &deliveries::Model) -> bool {
+        self.opted_out
+            .contains(&(row.recipient_hash.clone(), row.channel.clone()))
+    }
+}
