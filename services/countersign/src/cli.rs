@@ -68,7 +68,11 @@ impl Command {
     const fn is_interactive(&self) -> bool {
         match self {
             Self::OrderService => false,
-            Self::Up(_) | Self::Migrate(_) | Self::Import(_) | Self::Bench(_) | Self::CheckConfig => true,
+            Self::Up(_)
+            | Self::Migrate(_)
+            | Self::Import(_)
+            | Self::Bench(_)
+            | Self::CheckConfig => true,
         }
     }
 

@@ -281,7 +281,11 @@ mod tests {
             name: "orders/1".to_owned(),
             ..Order::default()
         };
-        let record = first.record(answer.encode_to_vec(), DateTime::UNIX_EPOCH, &mut StdRng::seed_from_u64(1));
+        let record = first.record(
+            answer.encode_to_vec(),
+            DateTime::UNIX_EPOCH,
+            &mut StdRng::seed_from_u64(1),
+        );
         let stored = StoredRequest {
             key_hash: record.key_hash,
             fingerprint: record.fingerprint,
