@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Up(UpArgs),
     /// Runs the service that owns orders.
     OrderService,
+    /// Runs the service that sends messages and takes in what comes back.
+    NotificationWorker,
     /// Creates or updates the tables, and adds the default policies and rules that are missing.
     Migrate(DatabaseArgs),
     /// Takes a file of customers, products, prices, stock, orders or tracking in, over gRPC. May be repeated.
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     /// Measures this machine, beside a yardstick.
     #[command(subcommand)]
     Bench(Bench),
+    /// Counts orders by state and tells what waits to be sent or falls due.
+    Status(DatabaseArgs),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -41,6 +45,9 @@ pub(crate) enum Command {
 pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
+    /// Registers a small shop and plays so many orders through it, from arrival to delivery.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) sample: Option<u32>,
 }
 
 /// Where the data are.
@@ -57,9 +64,11 @@ impl Command {
         match self {
             Self::Up(_) => "countersign",
             Self::OrderService => "order-service",
+            Self::NotificationWorker => "notification-worker",
             Self::Migrate(_) => "migrate",
             Self::Import(_) => "import",
             Self::Bench(_) => "bench",
+            Self::Status(_) => "status",
             Self::CheckConfig => "check-config",
         }
     }
@@ -67,9 +76,10 @@ impl Command {
     /// Whether a person watches, so that log lines of success would only be in the way.
     const fn is_interactive(&self) -> bool {
         match self {
-            Self::OrderService => false,
+            Self::OrderService | Self::NotificationWorker => false,
             Self::Up(_)
             | Self::Migrate(_)
+            | Self::Status(_)
             | Self::Import(_)
             | Self::Bench(_)
             | Self::CheckConfig => true,
@@ -78,9 +88,13 @@ impl Command {
 
     fn database_url(&self) -> Option<&str> {
         match self {
-            Self::Migrate(args) => args.database_url.as_deref(),
+            Self::Migrate(args) | Self::Status(args) => args.database_url.as_deref(),
             Self::Up(args) => args.database.database_url.as_deref(),
-            Self::CheckConfig | Self::Import(_) | Self::Bench(_) | Self::OrderService => None,
+            Self::CheckConfig
+            | Self::Bench(_)
+            | Self::Import(_)
+            | Self::OrderService
+            | Self::NotificationWorker => None,
         }
     }
 }

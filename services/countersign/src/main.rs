@@ -12,6 +12,7 @@ mod console;
 mod database;
 mod import;
 mod roles;
+mod sample;
 
 use cli::Cli;
 

@@ -1,6 +1,6 @@
 //! Starting the services of this binary, whichever of them a process is to be.
 
-use std::{io, net::SocketAddr, path::Path, process::ExitCode};
+use std::{io, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use countersign_domain::secrets::LinkKey;
@@ -12,9 +12,13 @@ use countersign_store::Store;
 use rand::{TryRngCore as _, rngs::OsRng};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
+use tonic::transport::Endpoint;
 
 /// Where a development machine keeps the key that links and codes are made of.
 const LINK_KEY_FILE: &str = "./var/link.key";
+
+/// How long a connection to another service may take to come about.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// Listens at a configured address; `setting` is the key that an operator changes when something else is there.
 pub(crate) async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
@@ -59,6 +63,40 @@ pub(crate) async fn start_order_service(
     countersign_order::run(deps, lifecycle)
         .await
         .context("start the order service")
+}
+
+/// Starts the notification worker: pages and callbacks at one listener, gRPC at the other.
+pub(crate) async fn start_notification_worker(
+    config: &Config,
+    store: &Store,
+    [http_listener, grpc_listener]: [TcpListener; 2],
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<()> {
+    let order_service = Endpoint::from_shared(config.notification.order_service_url.clone())
+        .context("read notification.order_service_url")?
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .connect_lazy();
+    let deps = countersign_notification::Deps {
+        config: config.clone(),
+        store: store.clone(),
+        link_key: link_key(config)?,
+        http_listener,
+        grpc_listener,
+        order_service,
+    };
+    countersign_notification::run(deps, lifecycle)
+        .await
+        .context("start the notification worker")
+}
+
+/// Both listeners of the notification worker.
+pub(crate) async fn bind_notification_worker(config: &Config) -> anyhow::Result<[TcpListener; 2]> {
+    let own = &config.notification;
+    Ok([
+        bind(own.listen, "notification.listen").await?,
+        bind(own.grpc_listen, "notification.grpc_listen").await?,
+    ])
 }
 
 /// Waits for the end of the process and tells how it went.

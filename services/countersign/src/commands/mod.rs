@@ -10,17 +10,21 @@ pub(crate) mod bench;
 mod check_config;
 pub(crate) mod import;
 mod migrate;
+mod notification_worker;
 mod order_service;
+mod status;
 mod up;
 
 /// Does what was asked for.
 pub(crate) async fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(_) => up::run(config).await,
+        Command::Up(args) => Box::pin(up::run(args, config)).await,
+        Command::NotificationWorker => notification_worker::run(config).await,
         Command::OrderService => order_service::run(config).await,
         Command::Migrate(_) => migrate::run(config).await,
         Command::Bench(bench) => Box::pin(bench.run()).await,
         Command::Import(args) => Box::pin(import::run(args)).await,
+        Command::Status(_) => status::run(config).await,
         Command::CheckConfig => {
             check_config::run(config);
             Ok(ExitCode::SUCCESS)

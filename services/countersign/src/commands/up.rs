@@ -3,23 +3,63 @@
 use std::process::ExitCode;
 
 use countersign_runtime::{
-    config::Config,
+    config::{Config, EmailTransport, GatewayTransport},
     lifecycle::{Lifecycle, Signals},
 };
 
-use crate::{console::say, database, roles};
+use crate::{
+    cli::UpArgs,
+    console::{complain, say},
+    database, roles, sample,
+};
 
 /// Migrates, starts every service and tells where they are.
-pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &UpArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
     let order_listener = roles::bind(config.order.listen, "order.listen").await?;
+    let notification_listeners = roles::bind_notification_worker(config).await?;
     let store = database::connect(config).await?;
     database::migrate(config, &store, &|step| tracing::info!(step, "migrated")).await?;
     let lifecycle = Lifecycle::new(config.shutdown.grace());
-    let grpc = roles::start_order_service(config, &store, order_listener, &lifecycle).await?;
+    // What was bound is what is told: a port of 0 has become a real one.
+    let order = roles::start_order_service(config, &store, order_listener, &lifecycle).await?;
+    let mut config = config.clone();
+    config.notification.order_service_url = format!("http://{order}");
+    roles::start_notification_worker(&config, &store, notification_listeners, &lifecycle).await?;
+    tell(&config);
+    if let Some(count) = args.sample {
+        let stage = sample::Stage::new(&config, &store)?;
+        lifecycle.spawn("sample", async move {
+            // A play that broke off is no reason to take the services away.
+            if let Err(error) = sample::play(stage, count).await {
+                complain(&format!("the sample broke off: {error:#}"));
+            }
+        });
+    }
+    Ok(roles::wait(lifecycle, signals).await)
+}
+
+fn tell(config: &Config) {
+    let pages = config.notification.public_url.trim_end_matches('/');
+    let local = config.email.transport == EmailTransport::Mailbox
+        || config.sms.transport == GatewayTransport::Mailbox
+        || config.phone.transport == GatewayTransport::Mailbox;
     say("Countersign is up. Ctrl+C ends it; the data stay.");
     say("");
-    say(&format!("  gRPC     {grpc}"));
-    say(&format!("  data     {}", database::shown(config)));
-    Ok(roles::wait(lifecycle, signals).await)
+    say(&format!(
+        "  gRPC      {}  (orders)",
+        config.notification.order_service_url
+    ));
+    say(&format!(
+        "            http://{}  (messages)",
+        config.notification.grpc_listen
+    ));
+    say(&format!("  pages     {pages}"));
+    if local {
+        say(&format!(
+            "  mailbox   {pages}/mailbox  (what is sent lands here and leaves the machine by no way)"
+        ));
+    }
+    say(&format!("  data      {}", database::shown(config)));
+    say("");
 }

@@ -52,7 +52,9 @@ async fn each_order(
         })
         .await
         .context("list the orders of this source")?;
-        take(page.orders).await?;
+        let mut orders = page.orders;
+        orders.retain(|order| order.source_channel == source);
+        take(orders).await?;
         if page.next_page_token.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,10 @@
 //! What became of each row: a file for those who look closer, and a summary for everyone.
 
-use std::{collections::BTreeMap, fs::File, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::Path,
+};
 
 use anyhow::Context as _;
 
@@ -89,7 +93,7 @@ impl Results {
         } else if !it.code.is_empty() {
             *self.states.entry(it.code.clone()).or_default() += 1;
         }
-        for rule in &it.findings {
+        for rule in it.findings.iter().collect::<BTreeSet<_>>() {
             *self.findings.entry(rule.clone()).or_default() += 1;
         }
         self.write(it).context("write the results")

@@ -50,6 +50,11 @@ impl Rows {
         Ok(Self(format))
     }
 
+    /// The rows of a text that is built in.
+    pub(crate) fn of_csv(text: &'static str) -> anyhow::Result<Self> {
+        Ok(Self(csv_rows(Box::new(text.as_bytes()), b',')?))
+    }
+
     /// Names of the columns; none where every row names its own.
     pub(crate) fn header(&self) -> Option<&Header> {
         match &self.0 {

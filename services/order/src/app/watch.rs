@@ -18,10 +18,7 @@ use countersign_proto::v1;
 use countersign_runtime::lifecycle::Lifecycle;
 use countersign_store::{Position, PositionedEvent, Store};
 use futures::{Stream, stream};
-use tokio::{
-    sync::{Notify, broadcast},
-    time::Instant,
-};
+use tokio::sync::{Notify, broadcast};
 use tonic::Status;
 
 use crate::{
@@ -102,10 +99,9 @@ impl Watch {
         };
         let batch: Batch = events.iter().map(prepare).collect();
         *at = last;
-        // The tail moves first: who subscribes in between reads this batch from the database, and skips it in the ring.
-        self.tail.store(last.commit, Ordering::Release);
         // Nobody watching is no error.
         self.ring.send(batch).ok();
+        self.tail.store(last.commit, Ordering::Release);
         Ok(true)
     }
 
@@ -122,17 +118,15 @@ impl Watch {
         // The place in the ring is taken before the tail is read, so that nothing falls between the two.
         let receiver = self.ring.subscribe();
         let tail = self.tail.load(Ordering::Acquire);
-        let now = Position {
+        let after = after.unwrap_or(Position {
             commit: tail,
             ordinal: i32::MAX,
-        };
-        let after = after.unwrap_or(now);
+        });
         let watcher = Watcher {
             store: self.store.clone(),
             receiver,
             at: after,
-            from_store: after < now,
-            heard: Instant::now(),
+            from_store: after.commit < tail,
             waiting: VecDeque::new(),
             orders: orders.into_iter().collect(),
             kinds: kinds.into_iter().collect(),
@@ -164,8 +158,6 @@ struct Watcher {
     /// Behind the ring: what is missing is read from the database.
     from_store: bool,
     waiting: VecDeque<v1::WatchOrderEventsResponse>,
-    /// When the last answer went out; news that is filtered away is none.
-    heard: Instant,
     /// All when empty.
     orders: HashSet<OrderId>,
     /// All when empty.
@@ -177,7 +169,6 @@ impl Watcher {
     async fn next(&mut self) -> Option<Result<v1::WatchOrderEventsResponse, Status>> {
         loop {
             if let Some(answer) = self.waiting.pop_front() {
-                self.heard = Instant::now();
                 return Some(Ok(answer));
             }
             if self.from_store {
@@ -186,12 +177,11 @@ impl Watcher {
                 }
                 continue;
             }
-            match tokio::time::timeout_at(self.heard + HEARTBEAT, self.receiver.recv()).await {
+            match tokio::time::timeout(HEARTBEAT, self.receiver.recv()).await {
                 Ok(Ok(batch)) => self.take(batch.iter()),
                 Ok(Err(broadcast::error::RecvError::Lagged(_))) => self.from_store = true,
                 Ok(Err(broadcast::error::RecvError::Closed)) => return None,
                 Err(_) => {
-                    self.heard = Instant::now();
                     return Some(Ok(v1::WatchOrderEventsResponse {
                         event: None,
                         resume_token: token(self.at),

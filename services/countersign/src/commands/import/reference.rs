@@ -164,10 +164,14 @@ fn outcome(answer: ImportRowResponse) -> Outcome {
             ..Outcome::default()
         };
     }
-    Outcome::refused(
-        answer.row,
-        &code_name(Code::InvalidArgument),
-        &answer.error,
-        Vec::new(),
-    )
+    let code = code_name(Code::InvalidArgument);
+    // "field: what is wrong"
+    let problems = match answer.error.split_once(": ") {
+        Some((field, description)) if !field.contains(' ') => vec![Problem {
+            field: field.to_owned(),
+            description: description.to_owned(),
+        }],
+        _ => Vec::new(),
+    };
+    Outcome::refused(answer.row, &code, &answer.error, problems)
 }

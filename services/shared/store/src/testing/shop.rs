@@ -1,8 +1,4 @@
 //! Orders for tests, decided by the domain and written as the order service writes them.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "tests stop at the first thing that does not work"
-)]
 
 use std::collections::BTreeMap;
 
@@ -190,7 +186,7 @@ impl Shop {
     }
 }
 
-const fn context(now: DateTime<Utc>, actor: &str) -> Context<'_> {
+const fn context<'a>(now: DateTime<Utc>, actor: &'a str) -> Context<'a> {
     Context {
         now,
         actor,

@@ -1,0 +1,22 @@
+//! `notification-worker`: the service that owns messages, alone in its process.
+
+use std::process::ExitCode;
+
+use countersign_runtime::{
+    config::Config,
+    lifecycle::{Lifecycle, Signals},
+};
+
+use crate::{database, roles};
+
+/// Works until the process is told to end.
+pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let signals = Signals::listen()?;
+    let listeners = roles::bind_notification_worker(config).await?;
+    let store = database::connect(config).await?;
+    database::require_current(&store).await?;
+    let lifecycle = Lifecycle::new(config.shutdown.grace());
+    roles::start_notification_worker(config, &store, listeners, &lifecycle).await?;
+    tracing::info!(address = %config.notification.listen, "the notification worker is listening");
+    Ok(roles::wait(lifecycle, signals).await)
+}
