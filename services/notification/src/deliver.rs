@@ -127,13 +127,19 @@ impl Courier {
             .zip(started)
             .filter_map(|(claimed, attempt)| {
                 let (attempt, number) = attempt?;
-                Some(self.job(claimed, &facts, token, now, Some((attempt, number))))
+                Some(Self::job(
+                    claimed,
+                    &facts,
+                    token,
+                    now,
+                    Some((attempt, number)),
+                ))
             })
             .collect();
         jobs.extend(
             doubtful
                 .into_iter()
-                .map(|claimed| self.job(claimed, &facts, token, now, None)),
+                .map(|claimed| Self::job(claimed, &facts, token, now, None)),
         );
         for job in jobs {
             self.hold(job.claimed.delivery.id, token);
@@ -148,7 +154,6 @@ impl Courier {
     }
 
     fn job(
-        &self,
         claimed: Claimed,
         facts: &Facts,
         token: Uuid,

@@ -2,10 +2,12 @@
 
 use chrono::Duration;
 use countersign_domain::{
+    email::EmailAddress,
     event::MessageKind,
     ids::DeliveryId,
     message::Recipient,
     order::{Channel, Order},
+    phone::PhoneNumber,
     secrets::LinkKey,
 };
 use countersign_store::{DispatchFacts, Planned};
@@ -55,7 +57,7 @@ fn first_reachable(order: &Order) -> Option<Channel> {
 
 fn address(order: &Order, channel: Channel) -> Option<&str> {
     match channel {
-        Channel::Email => order.terms.contact.email.as_ref().map(|it| it.as_str()),
-        Channel::Sms | Channel::Phone => order.customer_phone().map(|it| it.as_e164()),
+        Channel::Email => order.terms.contact.email.as_ref().map(EmailAddress::as_str),
+        Channel::Sms | Channel::Phone => order.customer_phone().map(PhoneNumber::as_e164),
     }
 }

@@ -59,7 +59,7 @@ impl Forwarder {
                 Ok(0) => {}
                 Ok(_) => continue,
                 Err(error) => {
-                    tracing::warn!(error = %error, "working through the inbox failed; it is tried again")
+                    tracing::warn!(error = %error, "working through the inbox failed; it is tried again");
                 }
             }
             tokio::select! {

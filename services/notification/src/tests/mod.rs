@@ -102,7 +102,9 @@ impl Stage {
     async fn until_states(&self, order: OrderId, wanted: &[(u32, Channel, DeliveryState)]) {
         eventually(async || {
             let found = self.states(order).await;
-            (found == wanted).then_some(()).ok_or(format!("{found:?}"))
+            (found == wanted)
+                .then_some(())
+                .ok_or_else(|| format!("{found:?}"))
         })
         .await;
     }

@@ -18,7 +18,10 @@ use countersign_proto::v1;
 use countersign_runtime::lifecycle::Lifecycle;
 use countersign_store::{Position, PositionedEvent, Store};
 use futures::{Stream, stream};
-use tokio::sync::{Notify, broadcast};
+use tokio::{
+    sync::{Notify, broadcast},
+    time::Instant,
+};
 use tonic::Status;
 
 use crate::{
@@ -99,9 +102,10 @@ impl Watch {
         };
         let batch: Batch = events.iter().map(prepare).collect();
         *at = last;
+        // The tail moves first: who subscribes in between reads this batch from the database, and skips it in the ring.
+        self.tail.store(last.commit, Ordering::Release);
         // Nobody watching is no error.
         self.ring.send(batch).ok();
-        self.tail.store(last.commit, Ordering::Release);
         Ok(true)
     }
 
@@ -118,15 +122,17 @@ impl Watch {
         // The place in the ring is taken before the tail is read, so that nothing falls between the two.
         let receiver = self.ring.subscribe();
         let tail = self.tail.load(Ordering::Acquire);
-        let after = after.unwrap_or(Position {
+        let now = Position {
             commit: tail,
             ordinal: i32::MAX,
-        });
+        };
+        let after = after.unwrap_or(now);
         let watcher = Watcher {
             store: self.store.clone(),
             receiver,
             at: after,
-            from_store: after.commit < tail,
+            from_store: after < now,
+            heard: Instant::now(),
             waiting: VecDeque::new(),
             orders: orders.into_iter().collect(),
             kinds: kinds.into_iter().collect(),
@@ -158,6 +164,8 @@ struct Watcher {
     /// Behind the ring: what is missing is read from the database.
     from_store: bool,
     waiting: VecDeque<v1::WatchOrderEventsResponse>,
+    /// When the last answer went out; news that is filtered away is none.
+    heard: Instant,
     /// All when empty.
     orders: HashSet<OrderId>,
     /// All when empty.
@@ -169,6 +177,7 @@ impl Watcher {
     async fn next(&mut self) -> Option<Result<v1::WatchOrderEventsResponse, Status>> {
         loop {
             if let Some(answer) = self.waiting.pop_front() {
+                self.heard = Instant::now();
                 return Some(Ok(answer));
             }
             if self.from_store {
@@ -177,11 +186,12 @@ impl Watcher {
                 }
                 continue;
             }
-            match tokio::time::timeout(HEARTBEAT, self.receiver.recv()).await {
+            match tokio::time::timeout_at(self.heard + HEARTBEAT, self.receiver.recv()).await {
                 Ok(Ok(batch)) => self.take(batch.iter()),
                 Ok(Err(broadcast::error::RecvError::Lagged(_))) => self.from_store = true,
                 Ok(Err(broadcast::error::RecvError::Closed)) => return None,
                 Err(_) => {
+                    self.heard = Instant::now();
                     return Some(Ok(v1::WatchOrderEventsResponse {
                         event: None,
                         resume_token: token(self.at),

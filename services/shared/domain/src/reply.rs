@@ -176,7 +176,7 @@ impl fmt::Debug for ReplyContent {
 pub struct Reply {
     /// Ours; the request id of the calls that it leads to.
     pub id: ReplyId,
-    /// Who brought it: "PAGE", "SMS_GATEWAY", "PHONE_GATEWAY".
+    /// Who brought it: `PAGE`, `SMS_GATEWAY`, `PHONE_GATEWAY`.
     pub source: String,
     /// The source's id of it; the same id a second time is the same reply.
     pub source_event_id: String,

@@ -32,7 +32,7 @@ pub struct Claimed {
     pub history: Vec<AttemptRecord>,
 }
 
-/// The claim. WHERE and ORDER BY are both answered by the index: with a sort InnoDB would lock every candidate, and a
+/// The claim. WHERE and ORDER BY are both answered by the index: with a sort `InnoDB` would lock every candidate, and a
 /// second worker would find nothing although work is waiting (RELIABILITY, finding 5).
 pub(crate) fn claim_sql(kind: DatabaseKind, limit: u64) -> String {
     let (hint, lock) = match kind {

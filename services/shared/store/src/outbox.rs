@@ -133,7 +133,7 @@ impl Store {
         let rounds = rounds_of(transaction, asked.into_iter().collect()).await?;
         let mut deliveries = Vec::new();
         for row in claimed {
-            let row = outbox_row(row)?;
+            let row = outbox_row(&row)?;
             deliver(
                 &mut deliveries,
                 &row,
@@ -219,7 +219,7 @@ async fn rounds_of(
         .collect()
 }
 
-fn outbox_row(row: outbox::Model) -> Result<OutboxRow, StoreError> {
+fn outbox_row(row: &outbox::Model) -> Result<OutboxRow, StoreError> {
     let at = At {
         table: "outbox",
         row: &row.id,

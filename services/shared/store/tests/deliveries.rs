@@ -1,4 +1,8 @@
 //! The queue of deliveries on every database: claims, leases, tries, sequence, supersession.
+#![expect(
+    clippy::unwrap_used,
+    reason = "tests stop at the first thing that does not work"
+)]
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -271,7 +275,7 @@ async fn a_worker_that_dies_is_followed_by_another_and_comes_too_late_himself() 
             AttemptOutcome::Sent,
             Verdict::End(DeliveryState::Sent),
         );
-        assert_eq!(finish_all(store, &[sent.clone()]).await, []);
+        assert_eq!(finish_all(store, std::slice::from_ref(&sent)).await, []);
         assert_eq!(finish_all(store, &[sent]).await.len(), 1, "once is enough");
         let found = store
             .find_delivery_by_provider_id(&format!("p-{}", second[0].delivery.id))

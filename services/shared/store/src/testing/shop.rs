@@ -1,4 +1,8 @@
 //! Orders for tests, decided by the domain and written as the order service writes them.
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "tests stop at the first thing that does not work"
+)]
 
 use std::collections::BTreeMap;
 
@@ -186,7 +190,7 @@ impl Shop {
     }
 }
 
-const fn context<'a>(now: DateTime<Utc>, actor: &'a str) -> Context<'a> {
+const fn context(now: DateTime<Utc>, actor: &str) -> Context<'_> {
     Context {
         now,
         actor,
