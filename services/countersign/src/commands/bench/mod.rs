@@ -86,13 +86,13 @@ async fn intake(args: &IntakeArgs) -> anyhow::Result<()> {
     let span = Duration::from_secs(args.seconds);
     for round in 1..=args.rounds {
         let database = server::Database::create(&args.server_url).await?;
-        database.seed(args.hot).await?;
+        database.seed().await?;
         report.say(&format!("round {round}: yardstick"));
         report.yardstick(yardstick::run(&database, args.hot, span).await?);
         database.drop().await?;
         for &callers in &args.callers {
             let database = server::Database::create(&args.server_url).await?;
-            database.seed(args.hot).await?;
+            database.seed().await?;
             report.say(&format!("round {round}: service, {callers} callers"));
             let service = server::Service::start(&database).await?;
             let figures = load::closed(service.url(), callers, args.hot, span).await?;

@@ -3,7 +3,6 @@
 use std::{env, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, bail};
-use chrono::{DateTime, Utc};
 use countersign_domain::{
     audit::default_rules,
     catalog::{Price, Product, ProductProfile},
@@ -12,7 +11,7 @@ use countersign_domain::{
     policy::default_policies,
 };
 use countersign_migrations::{Migrator, MigratorTrait as _};
-use countersign_store::{Settings, Store};
+use countersign_store::{PutOptions, Settings, Store};
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
@@ -64,7 +63,7 @@ impl Database {
     }
 
     /// Fills in what orders are judged by.
-    pub(super) async fn seed(&self, _hot: bool) -> anyhow::Result<()> {
+    pub(super) async fn seed(&self) -> anyhow::Result<()> {
         let now = self.store.now().await?;
         for policy in default_policies() {
             self.store.insert_policy(&policy, now).await?;
@@ -72,52 +71,23 @@ impl Database {
         for rule in default_rules() {
             self.store.insert_rule(&rule, now).await?;
         }
-        let work = (0..SKUS).map(|sku| self.seed_article(sku, now));
-        run_all(work).await?;
-        let work = (0..CUSTOMERS).map(|customer| self.seed_customer(customer, now));
-        run_all(work).await
-    }
-
-    async fn seed_article(&self, sku: u32, now: DateTime<Utc>) -> anyhow::Result<()> {
-        let name = sku_name(sku);
-        let product = Product {
-            sku: name.clone(),
-            version: 0,
-            profile: ProductProfile {
-                display_name: format!("Article {sku}"),
-                weight_grams: 400,
-                ..ProductProfile::default()
-            },
-        };
-        self.store.put_product(&product, None, now).await?;
+        let names: Vec<String> = (0..SKUS).map(sku_name).collect();
+        let products: Vec<Product> = names.iter().map(|name| article(name)).collect();
+        let unit_price = Money::new(PRICE_MINOR, Currency::parse("EUR")?);
+        let prices: Vec<Price> = names.iter().map(|name| price(name, unit_price)).collect();
+        let stock: Vec<(&str, &str, i64)> = names
+            .iter()
+            .map(|name| (WAREHOUSE, name.as_str(), ON_HAND))
+            .collect();
+        let customers: Vec<Customer> = (0..CUSTOMERS).map(customer).collect();
         self.store
-            .put_price(&Price {
-                price_list: "default".into(),
-                sku: name.clone(),
-                quantity_min: 1,
-                unit_price: Money::new(PRICE_MINOR, Currency::parse("EUR")?),
-                start_time: None,
-                end_time: None,
-            })
+            .put_products(&products, PutOptions::default(), now)
             .await?;
-        self.store.put_stock(WAREHOUSE, &name, ON_HAND).await?;
-        Ok(())
-    }
-
-    async fn seed_customer(&self, customer: u32, now: DateTime<Utc>) -> anyhow::Result<()> {
-        let record = Customer {
-            code: customer_code(customer),
-            version: 0,
-            credit_limit: None,
-            credit_exposure_minor: 0,
-            blocked: false,
-            profile: CustomerProfile {
-                display_name: format!("Customer {customer}"),
-                tier: Some("B".into()),
-                ..CustomerProfile::default()
-            },
-        };
-        self.store.put_customer(&record, None, now).await?;
+        self.store.put_prices(&prices, None, now).await?;
+        self.store.put_stock_levels(&stock).await?;
+        self.store
+            .put_customers(&customers, PutOptions::default(), now)
+            .await?;
         Ok(())
     }
 
@@ -127,12 +97,42 @@ impl Database {
     }
 }
 
-/// Runs futures sixteen at a time.
-async fn run_all<F: Future<Output = anyhow::Result<()>>>(
-    work: impl Iterator<Item = F>,
-) -> anyhow::Result<()> {
-    use futures::{StreamExt as _, TryStreamExt as _, stream};
-    stream::iter(work).buffer_unordered(16).try_collect().await
+fn article(name: &str) -> Product {
+    Product {
+        sku: name.to_owned(),
+        version: 0,
+        profile: ProductProfile {
+            display_name: format!("Article {name}"),
+            weight_grams: 400,
+            ..ProductProfile::default()
+        },
+    }
+}
+
+fn price(name: &str, unit_price: Money) -> Price {
+    Price {
+        price_list: "default".into(),
+        sku: name.to_owned(),
+        quantity_min: 1,
+        unit_price,
+        start_time: None,
+        end_time: None,
+    }
+}
+
+fn customer(number: u32) -> Customer {
+    Customer {
+        code: customer_code(number),
+        version: 0,
+        credit_limit: None,
+        credit_exposure_minor: 0,
+        blocked: false,
+        profile: CustomerProfile {
+            display_name: format!("Customer {number}"),
+            tier: Some("B".into()),
+            ..CustomerProfile::default()
+        },
+    }
 }
 
 /// The order service in a process of its own.

@@ -29,7 +29,7 @@ const PER_CONNECTION: usize = 250;
 /// Measures it.
 pub(super) async fn run(args: &WatchersArgs) -> anyhow::Result<()> {
     let database = Database::create(&args.server_url).await?;
-    database.seed(false).await?;
+    database.seed().await?;
     let service = Service::start(&database).await?;
     // When each order's answer came, by its reference: the commit lies before it.
     let heard = Arc::new(AtomicU64::new(0));
