@@ -4,13 +4,17 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use countersign_runtime::lifecycle::Lifecycle;
 use countersign_store::{IntakeFailure, StoredRequest};
-use tokio::sync::{Mutex, mpsc};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::Instant,
+};
 use tracing::Instrument as _;
 
 use super::{Accepted, Submission, Waiting, batch::Judged};
@@ -25,6 +29,9 @@ const RUNS_MAX: u32 = 6;
 /// After a repeated call was met, batches look for repetitions first for so long.
 const LOOK_FIRST_US: i64 = 1_000_000;
 
+/// How long orders gather at most while another commit is under way.
+const GATHER: Duration = Duration::from_millis(8);
+
 type Answer = Result<Accepted, ServiceError>;
 
 /// Starts the committers; they end when the queue does.
@@ -36,12 +43,14 @@ pub(super) fn spawn(
     lifecycle: &Lifecycle,
 ) {
     let waiting = Arc::new(Mutex::new(waiting));
+    let under_way = Arc::new(AtomicUsize::new(0));
     let last_repeat_us = Arc::new(AtomicI64::new(i64::MIN));
     for _ in 0..committers.max(1) {
         let committer = Committer {
             deciding: Arc::clone(deciding),
             waiting: Arc::clone(&waiting),
             last_repeat_us: Arc::clone(&last_repeat_us),
+            under_way: Arc::clone(&under_way),
         };
         let hard = lifecycle.hard();
         lifecycle.spawn("committer", async move {
@@ -56,25 +65,42 @@ struct Committer {
     waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>,
     /// Database time of the last repeated call, microseconds; shared by all committers.
     last_repeat_us: Arc<AtomicI64>,
+    /// Commits under way in all committers.
+    under_way: Arc<AtomicUsize>,
 }
 
 impl Committer {
     async fn run(self, batch_orders_max: usize) {
         loop {
-            let mut batch = Vec::with_capacity(batch_orders_max);
-            if self
-                .waiting
-                .lock()
-                .await
-                .recv_many(&mut batch, batch_orders_max)
-                .await
-                == 0
-            {
+            let batch = self.gather(batch_orders_max).await;
+            if batch.is_empty() {
                 return;
             }
+            self.under_way.fetch_add(1, Ordering::AcqRel);
             let span = tracing::info_span!("order.intake.commit", orders = batch.len());
             self.process(batch).instrument(span).await;
+            self.under_way.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// What goes together into the next commit; nothing when the queue has ended. When no commit is under way the first
+    /// order goes at once. While one is, there is nothing to gain by starting a small one beside it: the callers that the
+    /// last commit answered are just coming back.
+    async fn gather(&self, batch_orders_max: usize) -> Vec<Waiting> {
+        let mut batch = Vec::with_capacity(batch_orders_max);
+        let mut waiting = self.waiting.lock().await;
+        if waiting.recv_many(&mut batch, batch_orders_max).await == 0 {
+            return batch;
+        }
+        let patience = Instant::now() + GATHER;
+        while batch.len() < batch_orders_max && self.under_way.load(Ordering::Acquire) > 0 {
+            let room = batch_orders_max - batch.len();
+            match tokio::time::timeout_at(patience, waiting.recv_many(&mut batch, room)).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        batch
     }
 
     /// Writes a batch; whoever cannot go with it goes with one of its own.
