@@ -5,7 +5,7 @@ pub mod shop;
 use std::{fs, path::PathBuf};
 
 use countersign_migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 use uuid::Uuid;
 
 use crate::{Settings, Store};
@@ -68,6 +68,29 @@ impl TestDatabase {
         Some(Self::migrated(format!("{server}/{name}"), None).await)
     }
 
+    /// The number that a query of one row and one column `n` answers.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let store = &self.store;
+        store
+            .connection()
+            .query_one_raw(Statement::from_string(store.backend(), sql))
+            .await
+            .expect("the query runs")
+            .expect("one row")
+            .try_get("", "n")
+            .expect("a number named n")
+    }
+
+    /// Keeps what a statement locks (on SQLite: the whole database) until the answer is dropped or released.
+    pub async fn lock(&self, sql: &str) -> Locked {
+        let transaction = self.store.begin_write().await.expect("a transaction");
+        transaction
+            .query_all_raw(Statement::from_string(self.store.backend(), sql))
+            .await
+            .expect("the rows can be locked");
+        Locked(transaction)
+    }
+
     async fn migrated(url: String, folder: Option<PathBuf>) -> Self {
         let store = Store::connect(&Settings::new(url.clone()))
             .await
@@ -76,6 +99,17 @@ impl TestDatabase {
             .await
             .expect("migrations run");
         Self { store, url, folder }
+    }
+}
+
+/// Rows that nobody else may write.
+#[derive(Debug)]
+pub struct Locked(DatabaseTransaction);
+
+impl Locked {
+    /// Lets go.
+    pub async fn release(self) {
+        self.0.rollback().await.expect("the transaction ends");
     }
 }
 
