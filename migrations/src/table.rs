@@ -50,7 +50,7 @@ pub(crate) async fn create(manager: &SchemaManager<'_>, tables: &[Table]) -> Res
                     .await?;
             }
         } else {
-            let indexes: String = table
+            let indexes: Vec<String> = table
                 .indexes
                 .iter()
                 .map(|(index, on, unique)| {
@@ -58,6 +58,7 @@ pub(crate) async fn create(manager: &SchemaManager<'_>, tables: &[Table]) -> Res
                     format!(", {unique}INDEX {index} ({on})")
                 })
                 .collect();
+            let indexes = indexes.concat();
             connection
                 .execute_unprepared(&format!(
                     "CREATE TABLE IF NOT EXISTS {name} ({columns}{indexes}) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"

@@ -61,11 +61,11 @@ pub struct DeliveryNoteLine {
 
 impl DeliveryNote {
     /// Takes the picture of a confirmed order.
-    pub(crate) fn of(order: &Order, order_number: &OrderNumber, now: DateTime<Utc>) -> Self {
+    pub(crate) fn of(order: &Order, order_number: OrderNumber, now: DateTime<Utc>) -> Self {
         let collect = matches!(order.terms.payment_method, PaymentMethod::CashOnDelivery);
         Self {
             order_id: order.id,
-            order_number: order_number.clone(),
+            order_number,
             revision: order.revision,
             delivery: order.terms.delivery.clone(),
             promised_delivery_time: order.promised_delivery_time,
@@ -127,14 +127,14 @@ impl ServicePack {
     /// Puts together what the policy and the products say. `warranty_months` answers by SKU; 0 is none.
     pub(crate) fn of(
         order: &Order,
-        order_number: &OrderNumber,
+        order_number: OrderNumber,
         policy: &OrderPolicy,
         warranty_months: impl Fn(&str) -> u32,
         now: DateTime<Utc>,
     ) -> Self {
         Self {
             order_id: order.id,
-            order_number: order_number.clone(),
+            order_number,
             terms: policy.service_terms.clone(),
             warranties: order
                 .lines

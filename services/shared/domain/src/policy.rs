@@ -33,6 +33,10 @@ impl std::fmt::Display for PolicyVersion {
 /// its own without a schema change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of a company's policy, each independent of the others"
+)]
 pub struct OrderPolicy {
     /// "ECOMMERCE", "STORE", "WHOLESALE", "CUSTOM" or the company's own.
     pub order_type: String,
@@ -40,8 +44,8 @@ pub struct OrderPolicy {
     pub version: u32,
     /// For people.
     pub display_name: String,
-    /// Paths that must be filled: "lines.specification", "contact.email", "contact.phone", "delivery.requested_window",
-    /// "lines.customization".
+    /// Paths that must be filled: `lines.specification`, `contact.email`, `contact.phone`,
+    /// `delivery.requested_window`, `lines.customization`.
     #[serde(default)]
     pub required_fields: Vec<String>,
     /// Rules that do not apply to this type.

@@ -24,7 +24,7 @@ pub struct Priority {
 /// One summand of the score.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriorityComponent {
-    /// "customer_tier", "urgency", "order_type", "age".
+    /// `customer_tier`, `urgency`, `order_type`, `age`.
     pub name: String,
     /// Its share.
     pub points: i32,

@@ -104,8 +104,7 @@ impl Action {
             Self::AmendOrder => AMENDABLE,
             Self::CancelOrder => NOT_SHIPPED,
             Self::CreateConfirmation => &[S::AwaitingConfirmation, S::Objected],
-            Self::AcceptConfirmation => &[S::AwaitingConfirmation],
-            Self::RejectConfirmation => &[S::AwaitingConfirmation],
+            Self::AcceptConfirmation | Self::RejectConfirmation => &[S::AwaitingConfirmation],
             Self::AllocateOrder => &[S::Confirmed, S::PartiallyAllocated, S::Backordered],
             Self::RecordProgress => MOVING,
         }

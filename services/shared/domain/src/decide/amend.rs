@@ -86,7 +86,8 @@ pub fn amend(
         Change::of(order, EventKind::Amended, context).reason(amendment.reason.clone());
     change.order.revision += 1;
     change.event.revision = change.order.revision;
-    change.note("revision", order.revision, change.order.revision);
+    let revision = change.order.revision;
+    change.note("revision", &order.revision, &revision);
     release_all(&mut change);
     for delta in &change.stock {
         facts.stock.apply(delta);
@@ -109,11 +110,11 @@ pub fn amend(
         }
     }
     if let Some(total) = amendment.total {
-        change.note("total", order.total, total);
+        change.note("total", &order.total, &total);
         change.order.total = total;
     }
     if let Some(agreement) = change.order.progress.price_agreement.take() {
-        change.note("price_agreement", agreement.amount, "void");
+        change.note("price_agreement", &agreement.amount, "void");
     }
     change.order.policy_version = facts.policy.identity();
     change.credit_minor = -owed_minor(order);
@@ -133,7 +134,7 @@ pub fn amend(
         )));
     }
     change.stock = net(change.stock.drain(..));
-    Decision::change(change)
+    Ok(Decision::change(change))
 }
 
 fn note_lines(change: &mut Change, order: &Order, lines: &[NewLine]) {
@@ -146,7 +147,7 @@ fn note_lines(change: &mut Change, order: &Order, lines: &[NewLine]) {
         .iter()
         .map(|line| format!("{} × {}", line.quantity, line.sku))
         .collect();
-    change.note("lines", before.join(", "), after.join(", "));
+    change.note("lines", &before.join(", "), &after.join(", "));
 }
 
 /// Names what changed. Names, addresses and numbers of people are named, never shown: the history is for everybody.
@@ -179,15 +180,15 @@ fn note_terms(change: &mut Change, before: &Terms, after: &Terms) {
     if before.payment_method != after.payment_method {
         change.note(
             "payment_method",
-            before.payment_method,
-            after.payment_method,
+            &before.payment_method,
+            &after.payment_method,
         );
     }
     if before.shortage_policy != after.shortage_policy {
         change.note(
             "shortage_policy",
-            before.shortage_policy,
-            after.shortage_policy,
+            &before.shortage_policy,
+            &after.shortage_policy,
         );
     }
     if before.delivery.requested_window != after.delivery.requested_window {
@@ -204,6 +205,6 @@ fn note_terms(change: &mut Change, before: &Terms, after: &Terms) {
                 })
                 .unwrap_or_default()
         };
-        change.note("delivery.requested_window", show(before), show(after));
+        change.note("delivery.requested_window", &show(before), &show(after));
     }
 }

@@ -39,9 +39,9 @@ pub fn audit_again(
         });
     }
     let mut change = Change::of(order, EventKind::Audited, context);
-    change.note("findings", order.progress.findings.len(), findings.len());
+    change.note("findings", &order.progress.findings.len(), &findings.len());
     change.order.progress.findings = findings;
-    Decision::change(change)
+    Ok(Decision::change(change))
 }
 
 /// Accepts the open findings and asks the customer.
@@ -92,7 +92,7 @@ pub fn approve(
         ..RoundRequest::default()
     };
     ask(&mut change, &request, policy, key, context)?;
-    Decision::change(change)
+    Ok(Decision::change(change))
 }
 
 /// Refuses the order for good.
@@ -124,7 +124,7 @@ pub fn reject(
         },
         context,
     );
-    Decision::change(change)
+    Ok(Decision::change(change))
 }
 
 /// Lays a hold. Another hold for another reason may already be there.
@@ -137,9 +137,9 @@ pub fn hold(order: &Order, new: Hold, context: &Context<'_>) -> Result<Decision,
         require_text("hold.note", &new.note)?;
     }
     let mut change = Change::of(order, EventKind::Held, context).reason(new.note.clone());
-    change.note("holds", "", new.reason);
+    change.note("holds", "", &new.reason);
     change.order.progress.holds.push(new);
-    Decision::change(change)
+    Ok(Decision::change(change))
 }
 
 /// Releases one hold; others stay.
@@ -161,8 +161,8 @@ pub fn release_hold(
     };
     let mut change = Change::of(order, EventKind::Released, context).reason(note);
     let released = change.order.progress.holds.remove(index);
-    change.note("holds", released.reason, "");
-    Decision::change(change)
+    change.note("holds", &released.reason, "");
+    Ok(Decision::change(change))
 }
 
 /// Names who looks after the order, or gives it back to the queue.
@@ -178,11 +178,11 @@ pub fn assign(
     let mut change = Change::of(order, EventKind::Assigned, context);
     change.note(
         "handler",
-        order.handler.as_deref().unwrap_or_default(),
-        handler.unwrap_or_default(),
+        &order.handler.as_deref().unwrap_or_default(),
+        &handler.unwrap_or_default(),
     );
     change.order.handler = handler.map(ToOwned::to_owned);
-    Decision::change(change)
+    Ok(Decision::change(change))
 }
 
 /// Sets the priority by hand, for a time.
@@ -205,7 +205,7 @@ pub fn prioritize(
         return Err(Refusal::invalid("expire_time", "must lie ahead"));
     }
     let mut change = Change::of(order, EventKind::Prioritized, context).reason(reason);
-    change.note("priority", order.priority.score, score);
+    change.note("priority", &order.priority.score, &score);
     change.order.priority.score = score;
     change.order.priority.overridden = Some(PriorityOverride {
         score,
@@ -213,5 +213,5 @@ pub fn prioritize(
         expire_time,
         actor: context.actor.to_owned(),
     });
-    Decision::change(change)
+    Ok(Decision::change(change))
 }

@@ -125,7 +125,7 @@ pub fn cancel(
         },
         context,
     );
-    Decision::change(change)
+    Ok(Decision::change(change))
 }
 
 /// Takes the price of the cancelled units off the total. The agreement about the old total no longer holds (R14).
@@ -140,12 +140,14 @@ fn reduce_total(change: &mut Change, before: &Order) {
             units.saturating_mul(after.unit_price.minor)
         })
         .fold(0, i64::saturating_add);
-    let total = change.order.total;
-    change.order.total.minor = (total.minor - off_minor).max(0);
-    if change.order.total == total {
+    let before_total = change.order.total;
+    let mut total = before_total;
+    total.minor = (total.minor - off_minor).max(0);
+    if total == before_total {
         return;
     }
-    change.note("total", total, change.order.total);
+    change.order.total = total;
+    change.note("total", &before_total, &total);
     change.order.progress.price_agreement = None;
     change.credit_minor = owed_minor(&change.order) - owed_minor(before);
 }

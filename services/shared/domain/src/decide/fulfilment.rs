@@ -99,7 +99,7 @@ pub fn allocate(
     if change.stock.is_empty() && change.order.state == order.state {
         return Ok(Decision::Already);
     }
-    Decision::change(change)
+    Ok(Decision::change(change))
 }
 
 /// Records units that reached a stage. Shipped units leave the stock.
@@ -121,7 +121,7 @@ pub fn progress(
     }
     settle(&mut change, context);
     follow(&mut change, order, policy, context);
-    Decision::change(change)
+    Ok(Decision::change(change))
 }
 
 /// Adds units to a counter and, for shipping, takes them off the stock.
@@ -174,7 +174,7 @@ fn advance(
         }
     }
     let field = format!("lines[{line_number}].{}", stage.as_str().to_lowercase());
-    change.note(&field, before, after);
+    change.note(&field, &before, &after);
     Ok(())
 }
 
@@ -263,5 +263,5 @@ pub fn complete(order: &Order, context: &Context<'_>) -> Result<Decision, Refusa
     let mut change = Change::of(order, EventKind::Completed, context);
     change.credit_minor = -owed_minor(order);
     change.enter(OrderState::Completed, context);
-    Decision::change(change)
+    Ok(Decision::change(change))
 }

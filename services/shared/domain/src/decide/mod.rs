@@ -5,12 +5,16 @@
 
 mod actions;
 mod amend;
+mod answer;
 mod audit;
+mod call;
 mod cancel;
 mod confirmation;
 mod fulfilment;
 mod intake;
 mod tracking;
+
+use std::fmt::Display;
 
 use chrono::{DateTime, Utc};
 
@@ -29,12 +33,11 @@ use crate::{
 
 pub use actions::{Action, AllowedAction, allowed_actions};
 pub use amend::{Amendment, amend};
+pub use answer::{Answer, Formality, accept, expire, object};
 pub use audit::{approve, assign, audit_again, hold, prioritize, reject, release_hold};
+pub use call::{CallOutcome, CallResult, call_result, code_refused};
 pub use cancel::{CancelReason, Cancellation, Initiator, LineCancellation, cancel};
-pub use confirmation::{
-    Answer, CallOutcome, CallResult, Formality, RoundRequest, accept, call_result, code_refused,
-    expire, object, open_round,
-};
+pub use confirmation::{RoundRequest, open_round};
 pub use fulfilment::{Stage, allocate, complete, derive_state, progress};
 pub use intake::{Facts, Given, Judged, NewLine, NewOrder, judge, reserve};
 pub use tracking::{TrackingFacts, track};
@@ -126,7 +129,12 @@ impl Change {
         self
     }
 
-    fn note(&mut self, field: &str, before: impl ToString, after: impl ToString) {
+    fn note(
+        &mut self,
+        field: &str,
+        before: &(impl Display + ?Sized),
+        after: &(impl Display + ?Sized),
+    ) {
         self.event.details.changes.push(FieldChange {
             field: field.to_owned(),
             before: before.to_string(),
@@ -160,8 +168,8 @@ pub enum Decision {
 }
 
 impl Decision {
-    fn change(change: Change) -> Result<Self, Refusal> {
-        Ok(Self::Change(Box::new(change)))
+    fn change(change: Change) -> Self {
+        Self::Change(Box::new(change))
     }
 }
 

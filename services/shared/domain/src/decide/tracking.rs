@@ -37,9 +37,9 @@ pub fn track(
     }
     event.anomalies = event.anomalies_beside(order, facts.known);
     let mut change = Change::of(order, EventKind::Tracked, context).reason(event.reason.clone());
-    change.note("tracking.status", "", event.status);
+    change.note("tracking.status", "", &event.status);
     for anomaly in &event.anomalies {
-        change.note("tracking.anomaly", "", anomaly);
+        change.note("tracking.anomaly", "", &anomaly);
     }
     let stage = match event.status {
         TrackingStatus::PickedUp
@@ -70,7 +70,7 @@ pub fn track(
         follow(&mut change, order, facts.policy, context);
     }
     tell(&mut change, order, event, facts, context);
-    Decision::change(change)
+    Ok(Decision::change(change))
 }
 
 /// Messages for news that is not a state of its own. Each kind is told once per order; an event that is older than one
