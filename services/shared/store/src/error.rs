@@ -58,18 +58,14 @@ impl StoreError {
         let Self::Database { source, .. } = self else {
             return false;
         };
-        match code(source).as_deref() {
-            Some("40001" | "1213" | "1205" | "HY000/1205" | "3101" | "5" | "6" | "517" | "261") => {
-                true
-            }
-            _ => {
-                // The driver gives the SQLSTATE, which 1205 and 3101 share with everything else.
-                let text = source.to_string();
-                text.contains("1205 (")
-                    || text.contains("3101 (")
-                    || text.contains("database is locked")
-            }
+        if let Some("40001" | "1213" | "1205" | "HY000/1205" | "3101" | "5" | "6" | "517" | "261") =
+            code(source).as_deref()
+        {
+            return true;
         }
+        // The driver gives the SQLSTATE, which 1205 and 3101 share with everything else.
+        let text = source.to_string();
+        text.contains("1205 (") || text.contains("3101 (") || text.contains("database is locked")
     }
 
     /// A row with the same key is there already.

@@ -41,6 +41,7 @@ mod stock;
 #[cfg(feature = "testing")]
 #[expect(
     clippy::expect_used,
+    clippy::missing_panics_doc,
     reason = "tests stop at the first thing that does not work"
 )]
 pub mod testing;

@@ -15,7 +15,7 @@ use crate::{
 pub struct MessageSummary {
     /// Ours.
     pub id: DeliveryId,
-    /// "CONFIRMATION_REQUEST" …
+    /// `CONFIRMATION_REQUEST` …
     pub kind: String,
     /// "EMAIL", "SMS", "PHONE".
     pub channel: String,
@@ -65,15 +65,11 @@ impl Store {
 
 /// Keeps the first character and what follows the at sign, or the last two digits.
 fn masked(recipient: &str) -> String {
-    match recipient.split_once('@') {
-        Some((local, domain)) => {
-            let first: String = local.chars().take(1).collect();
-            format!("{first}***@{domain}")
-        }
-        None => {
-            let digits: Vec<char> = recipient.chars().collect();
-            let last: String = digits.iter().rev().take(2).rev().collect();
-            format!("***{last}")
-        }
+    if let Some((local, domain)) = recipient.split_once('@') {
+        let first: String = local.chars().take(1).collect();
+        return format!("{first}***@{domain}");
     }
+    let digits: Vec<char> = recipient.chars().collect();
+    let last: String = digits.iter().rev().take(2).rev().collect();
+    format!("***{last}")
 }

@@ -7,6 +7,7 @@
 
 mod batch;
 mod committer;
+mod together;
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 mod defaults;
 mod engine;
 mod expression;
+mod fact;
 mod facts;
 mod field_value;
 pub(crate) mod required;

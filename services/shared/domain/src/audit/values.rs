@@ -17,7 +17,8 @@ use cel::{
 
 use super::{
     AuditInput,
-    facts::{Fact, LineRecord, Record},
+    fact::Fact,
+    facts::{LineRecord, Record},
 };
 
 static NULL: CelNull = CelNull;

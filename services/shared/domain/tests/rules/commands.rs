@@ -559,10 +559,10 @@ impl World {
             }
             let owes = order.terms.payment_method == PaymentMethod::OnAccount
                 && !order.state.is_terminal();
-            let owed = if owes { order.total.minor } else { 0 };
+            let debt = if owes { order.total.minor } else { 0 };
             prop_assert_eq!(
                 stored.credit_minor,
-                owed,
+                debt,
                 "owed by an order that is {}",
                 order.state
             );

@@ -1,6 +1,6 @@
 //! Each rule that ships: an order that breaks it, and one that only just does not.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 use chrono::TimeDelta;
 use countersign_domain::{
@@ -157,8 +157,8 @@ const CASES: &[(&str, &str, Change, Change)] = &[
     (
         "product-on-sale",
         "ECOMMERCE",
-        |case| case.lines[0].product = changed("TEA", |tea| tea.profile.discontinued = true),
-        |case| case.lines[0].product = changed("TEA", |tea| tea.version = 2),
+        |case| case.lines[0].product = Some(changed("TEA", |tea| tea.profile.discontinued = true)),
+        |case| case.lines[0].product = Some(changed("TEA", |tea| tea.version = 2)),
     ),
     (
         "stock-kept",
@@ -241,10 +241,10 @@ const CASES: &[(&str, &str, Change, Change)] = &[
     ),
 ];
 
-fn changed(sku: &str, change: fn(&mut Product)) -> Option<Arc<Product>> {
+fn changed(sku: &str, change: fn(&mut Product)) -> Arc<Product> {
     let mut product = Product::clone(&shop::product(sku));
     change(&mut product);
-    Some(Arc::new(product))
+    Arc::new(product)
 }
 
 fn order_many(case: &mut Case, quantity: i64) {
@@ -310,22 +310,24 @@ fn findings_say_what_stood_there() {
         let mut case = Case::clean(order_type);
         break_it(&mut case);
         for finding in case.findings() {
-            told += &format!(
-                "{} {} {}\n  {} = {:?}\n  staff: {}\n",
+            writeln!(
+                told,
+                "{} {} {}\n  {} = {:?}\n  staff: {}",
                 finding.rule,
                 finding.dimension,
                 finding.severity,
                 finding.field,
                 finding.value,
                 finding.message
-            );
+            )
+            .unwrap();
             if !finding.customer_message.is_empty() {
-                told += &format!("  customer: {}\n", finding.customer_message);
+                writeln!(told, "  customer: {}", finding.customer_message).unwrap();
             }
             if let Some(hold) = finding.hold {
-                told += &format!("  hold: {hold}\n");
+                writeln!(told, "  hold: {hold}").unwrap();
             }
-            told += &format!("  options: {}\n", finding.options.join(", "));
+            writeln!(told, "  options: {}", finding.options.join(", ")).unwrap();
         }
     }
     for personal in ["王芳", "wang.fang", "13800138", "文一西路", "杭州"] {

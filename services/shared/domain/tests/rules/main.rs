@@ -1,4 +1,5 @@
 //! Rules, policies and decisions held against the orders of a small shop.
+#![cfg(test)]
 
 mod commands;
 mod default_rules;

@@ -1,8 +1,4 @@
 //! A small shop to try decisions in: reference data, orders and stock, all in memory.
-#![expect(
-    clippy::unwrap_used,
-    reason = "fixtures are right or the test is wrong"
-)]
 
 use std::{collections::BTreeMap, sync::Arc};
 

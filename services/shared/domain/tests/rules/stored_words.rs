@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::{Debug, Display},
+    fmt::{Debug, Display, Write as _},
     path::Path,
     str::FromStr,
 };
@@ -23,7 +23,7 @@ where
         let json = serde_json::to_string(value).unwrap();
         assert_eq!(json, format!("{word:?}"), "{name}");
         assert_eq!(serde_json::from_str::<T>(&json).unwrap(), *value);
-        line += &format!(" {word}");
+        write!(line, " {word}").unwrap();
     }
     assert!("no such word".parse::<T>().is_err());
     line
