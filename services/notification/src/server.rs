@@ -172,7 +172,7 @@ async fn serve_grpc(
             .add_routes(routes)
             // Without it each answer waits 40 ms for the client's delayed acknowledgement.
             .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                transport::server::TcpIncoming::from(listener).with_nodelay(Some(true)),
                 soft.cancelled_owned(),
             )
             .await
