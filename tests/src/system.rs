@@ -68,6 +68,7 @@ impl Replica {
         let lifecycle = Lifecycle::new(Duration::from_secs(5));
         let deps = Deps {
             config: config::Order::default(),
+            company: company(),
             store,
             link_key: link_key(),
             listener,
@@ -94,6 +95,16 @@ pub(crate) async fn connect(address: SocketAddr, caller: &str) -> Orders {
         .expect("the order service listens");
     OrderServiceClient::with_interceptor(channel, Caller(caller.parse().expect("ASCII")))
         .max_decoding_message_size(16 * 1024 * 1024)
+}
+
+/// Who sells in every test.
+fn company() -> config::Company {
+    config::Company {
+        name: "Tea & Kettles".to_owned(),
+        phone: Some("+862160000000".to_owned()),
+        email: Some("help@shop.example".to_owned()),
+        return_address: Some("Returns, 1 Dock Road, Shanghai".to_owned()),
+    }
 }
 
 /// The key that every test's services make links and codes with.

@@ -56,6 +56,7 @@ pub(crate) async fn start_order_service(
 ) -> anyhow::Result<SocketAddr> {
     let deps = countersign_order::Deps {
         config: config.order.clone(),
+        company: config.company.clone(),
         store: store.clone(),
         link_key: link_key(config)?,
         listener,

@@ -7,7 +7,9 @@ use countersign_proto::{
     FILE_DESCRIPTOR_SET,
     v1::{
         catalog_service_server::CatalogServiceServer,
-        customer_service_server::CustomerServiceServer, order_service_server::OrderServiceServer,
+        customer_service_server::CustomerServiceServer,
+        fulfillment_service_server::FulfillmentServiceServer,
+        order_service_server::OrderServiceServer, policy_service_server::PolicyServiceServer,
     },
 };
 use countersign_runtime::{
@@ -27,7 +29,9 @@ use crate::{
         App, Deciding, intake::Intake, numbers::Numbers, references::References, timers,
         watch::Watch,
     },
-    grpc::{intake::default_region, orders::Orders, reference::Reference},
+    grpc::{
+        fulfillment::Fulfillment, intake::default_region, orders::Orders, reference::Reference,
+    },
 };
 
 /// Requests that a call may carry (RELIABILITY 3.10): 1,000 lines with their texts fit.
@@ -42,6 +46,8 @@ const STREAMS_PER_CONNECTION: u32 = 1_024;
 pub struct Deps {
     /// Its own section of the configuration.
     pub config: config::Order,
+    /// Who the customer deals with, as it stands on papers.
+    pub company: config::Company,
     /// The database, migrated.
     pub store: Store,
     /// Makes links and codes; the notification worker has the same.
@@ -54,6 +60,7 @@ pub struct Deps {
 pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr> {
     let Deps {
         config,
+        company,
         store,
         link_key,
         listener,
@@ -82,7 +89,18 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         deciding,
         default_region: default_region(&config.default_region),
     };
-    let (_, health) = serve_health(lifecycle, &[OrderServiceServer::<Orders>::NAME]).await;
+    let fulfillment = Fulfillment::load(app.clone(), company)?;
+    let (_, health) = serve_health(
+        lifecycle,
+        &[
+            OrderServiceServer::<Orders>::NAME,
+            CustomerServiceServer::<Reference>::NAME,
+            CatalogServiceServer::<Reference>::NAME,
+            FulfillmentServiceServer::<Fulfillment>::NAME,
+            PolicyServiceServer::<Reference>::NAME,
+        ],
+    )
+    .await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
@@ -99,7 +117,13 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         );
     let routes = routes
         .add_service(CustomerServiceServer::new(reference.clone()))
-        .add_service(CatalogServiceServer::new(reference));
+        .add_service(CatalogServiceServer::new(reference.clone()))
+        .add_service(PolicyServiceServer::new(reference))
+        .add_service(
+            FulfillmentServiceServer::new(fulfillment)
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(RESPONSE_BYTES_MAX),
+        );
     let soft = lifecycle.soft();
     let timeout = config.request_timeout();
     let concurrency = config.max_concurrent_requests;

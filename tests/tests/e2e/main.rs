@@ -3,6 +3,7 @@
 
 mod canary;
 mod idempotency;
+mod fulfilment;
 mod journey;
 mod killed;
 mod life;
@@ -11,3 +12,4 @@ mod python_client;
 mod texts;
 mod violations;
 mod watching;
+mod policies;

@@ -68,6 +68,8 @@ keyed! {
     UpdateOrderPolicyRequest,
     CreateAuditRuleRequest,
     UpdateAuditRuleRequest,
+    AllocateOrderRequest,
+    RecordOrderProgressRequest,
 }
 
 /// What names a call, and what it asks for.

@@ -50,6 +50,7 @@ wire_words! {
     CancelInitiator "CANCEL_INITIATOR_",
     CancelReason "CANCEL_REASON_",
     TrackingStatus "TRACKING_STATUS_",
+    ProgressStage "PROGRESS_STAGE_",
 }
 
 /// The domain's value; unset and unknown numbers are noted with all words that would be right.
@@ -143,6 +144,7 @@ mod tests {
         both_ways!(CallOutcome, domain::decide::CallOutcome);
         both_ways!(CancelInitiator, domain::decide::Initiator);
         both_ways!(CancelReason, domain::decide::CancelReason);
+        both_ways!(ProgressStage, domain::decide::Stage);
         both_ways!(TrackingStatus, domain::tracking::TrackingStatus);
     }
 

@@ -76,6 +76,8 @@ tagged!(
     AmendOrderRequest,
     CancelOrderRequest,
     CreateConfirmationRequest,
+    AllocateOrderRequest,
+    RecordOrderProgressRequest,
 );
 
 impl Tagged for countersign_proto::v1::AcceptConfirmationRequest {}
@@ -130,3 +132,26 @@ pub(crate) async fn call_of<M: Tagged>(
 pub(crate) fn replayed<T>(body: T, replayed: bool) -> Response<T> {
     Answer { body, replayed }.into_response()
 }
+
+/// Checks the parts that every command has, then the command's own, then runs it.
+macro_rules! command {
+    ($app:ident, $request:ident, $method:literal, $name:ident, |$inner:ident, $violations:ident| $body:expr) => {{
+        let mut violations = $crate::error::Violations::new();
+        let $crate::grpc::call::CallParts { call, inner, id } = $crate::grpc::call::call_of(
+            $app,
+            $request,
+            $method,
+            |inner| &inner.$name,
+            &mut violations,
+        )
+        .await?;
+        let command = {
+            let ($inner, $violations) = (&inner, &mut violations);
+            $body
+        };
+        let command = violations.finish(command)?;
+        let outcome = $app.deciding.run(id, &command, &call).await?;
+        (outcome, inner)
+    }};
+}
+pub(super) use command;

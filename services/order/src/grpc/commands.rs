@@ -10,7 +10,7 @@ use countersign_domain::{
 use countersign_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::call::{CallParts, call_of, replayed};
+use super::call::{command, replayed};
 use crate::{
     app::{
         App,
@@ -22,32 +22,10 @@ use crate::{
 
 type Answer<T> = Result<Response<T>, Status>;
 
-/// Checks the parts that every command has, then the command's own, then runs it.
-macro_rules! command {
-    ($app:ident, $request:ident, $method:literal, $name:ident, |$inner:ident, $violations:ident| $body:expr) => {{
-        let mut violations = Violations::new();
-        let CallParts { call, inner, id } = call_of(
-            $app,
-            $request,
-            $method,
-            |inner| &inner.$name,
-            &mut violations,
-        )
-        .await?;
-        let command = {
-            let ($inner, $violations) = (&inner, &mut violations);
-            $body
-        };
-        let command = violations.finish(command)?;
-        let outcome = $app.deciding.run(id, &command, &call).await?;
-        (outcome, inner)
-    }};
-}
-
 mod amend;
 mod answers;
 
-fn order_answer(outcome: Outcome) -> Answer<v1::Order> {
+pub(super) fn order_answer(outcome: Outcome) -> Answer<v1::Order> {
     Ok(replayed(outcome.order, outcome.replayed))
 }
 

@@ -98,6 +98,14 @@ impl Store {
 
     /// Every version of every policy, oldest first.
     pub async fn list_policies(&self) -> Result<Vec<OrderPolicy>, StoreError> {
+        let dated = self.list_dated_policies().await?;
+        Ok(dated.into_iter().map(|(policy, _)| policy).collect())
+    }
+
+    /// Every version of every policy with the time since which it holds, oldest first.
+    pub async fn list_dated_policies(
+        &self,
+    ) -> Result<Vec<(OrderPolicy, DateTime<Utc>)>, StoreError> {
         let rows = order_policies::Entity::find()
             .order_by_asc(order_policies::Column::OrderType)
             .order_by_asc(order_policies::Column::Version)
@@ -110,7 +118,7 @@ impl Store {
                     table: "order_policies",
                     row: &row.order_type,
                 };
-                at.json("policy", &row.policy)
+                Ok((at.json("policy", &row.policy)?, row.create_time))
             })
             .collect()
     }

@@ -20,7 +20,7 @@ use crate::{
         time, word,
     },
     error::{ServiceError, Violations},
-    grpc::call::{CallParts, call_of, caller_of, replayed},
+    grpc::call::{caller_of, command, replayed},
 };
 
 impl App {

@@ -27,7 +27,7 @@ pub enum Action {
     AcceptConfirmation,
     RejectConfirmation,
     AllocateOrder,
-    RecordProgress,
+    RecordOrderProgress,
 }
 
 const OPEN: &[OrderState] = &[
@@ -89,7 +89,7 @@ impl Action {
         Self::AcceptConfirmation,
         Self::RejectConfirmation,
         Self::AllocateOrder,
-        Self::RecordProgress,
+        Self::RecordOrderProgress,
     ];
 
     /// States in which it may be asked for.
@@ -106,7 +106,7 @@ impl Action {
             Self::CreateConfirmation => &[S::AwaitingConfirmation, S::Objected],
             Self::AcceptConfirmation | Self::RejectConfirmation => &[S::AwaitingConfirmation],
             Self::AllocateOrder => &[S::Confirmed, S::PartiallyAllocated, S::Backordered],
-            Self::RecordProgress => MOVING,
+            Self::RecordOrderProgress => MOVING,
         }
     }
 
@@ -119,7 +119,7 @@ impl Action {
                 | Self::CreateConfirmation
                 | Self::AcceptConfirmation
                 | Self::AllocateOrder
-                | Self::RecordProgress
+                | Self::RecordOrderProgress
         )
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     catalog::StockDelta,
     code::codes,
     event::{EventKind, MessageDetails, MessageKind},
-    line::OrderLine,
+    line::{LineCounters, OrderLine},
     order::{Order, OrderState},
     policy::OrderPolicy,
     stock_book::StockBook,
@@ -102,7 +102,7 @@ pub fn allocate(
     Ok(Decision::change(change))
 }
 
-/// Records units that reached a stage. Shipped units leave the stock.
+/// Records units that reached a stage; without any named, all that can. Shipped units leave the stock.
 pub fn progress(
     order: &Order,
     stage: Stage,
@@ -112,8 +112,25 @@ pub fn progress(
 ) -> Result<Decision, Refusal> {
     let returning = stage == Stage::Returned && order.state == OrderState::Delivered;
     if !returning {
-        require(order, Action::RecordProgress)?;
+        require(order, Action::RecordOrderProgress)?;
     }
+    let all: Vec<(u32, i64)>;
+    let units = if units.is_empty() {
+        all = order
+            .lines
+            .iter()
+            .map(|line| (line.line_number, possible(&line.counters, stage)))
+            .filter(|(_, quantity)| *quantity > 0)
+            .collect();
+        if all.is_empty() {
+            return Err(Refusal::Precondition(format!(
+                "the order has no units that can be {stage} now"
+            )));
+        }
+        &all
+    } else {
+        units
+    };
     let mut change = Change::of(order, EventKind::Progressed, context);
     for (index, &(line_number, quantity)) in units.iter().enumerate() {
         advance(&mut change, stage, line_number, quantity)
@@ -122,6 +139,17 @@ pub fn progress(
     settle(&mut change, context);
     follow(&mut change, order, policy, context);
     Ok(Decision::change(change))
+}
+
+/// Units of a line that can reach a stage next.
+const fn possible(counters: &LineCounters, stage: Stage) -> i64 {
+    match stage {
+        Stage::Picked => counters.shipped + counters.reserved - counters.picked,
+        Stage::Packed => counters.picked - counters.packed,
+        Stage::Shipped => counters.packed - counters.shipped,
+        Stage::Delivered => counters.shipped - counters.delivered,
+        Stage::Returned => counters.shipped - counters.returned,
+    }
 }
 
 /// Adds units to a counter and, for shipping, takes them off the stock.
@@ -140,13 +168,7 @@ fn advance(
         return Err(format!("the order has no line {line_number}"));
     };
     let counters = &mut line.counters;
-    let possible = match stage {
-        Stage::Picked => counters.shipped + counters.reserved - counters.picked,
-        Stage::Packed => counters.picked - counters.packed,
-        Stage::Shipped => counters.packed - counters.shipped,
-        Stage::Delivered => counters.shipped - counters.delivered,
-        Stage::Returned => counters.shipped - counters.returned,
-    };
+    let possible = possible(counters, stage);
     if quantity < 1 || quantity > possible {
         return Err(format!(
             "line {line_number}: quantity must be 1 to {possible} to be {stage}"
@@ -201,13 +223,7 @@ pub(super) fn advance_all(change: &mut Change, stage: Stage) {
             else {
                 continue;
             };
-            let counters = &line.counters;
-            let open = match through {
-                Stage::Picked => counters.shipped + counters.reserved - counters.picked,
-                Stage::Packed => counters.picked - counters.packed,
-                Stage::Shipped => counters.packed - counters.shipped,
-                Stage::Delivered | Stage::Returned => counters.shipped - counters.delivered,
-            };
+            let open = possible(&line.counters, through);
             if open > 0 {
                 // Cannot be refused: `open` is what is possible.
                 advance(change, through, number, open).ok();
