@@ -2,14 +2,14 @@
 #![cfg(test)]
 
 mod canary;
-mod idempotency;
 mod fulfilment;
+mod idempotency;
 mod journey;
 mod killed;
 mod life;
 mod neighbours;
+mod policies;
 mod python_client;
 mod texts;
 mod violations;
 mod watching;
-mod policies;

@@ -5,5 +5,6 @@ pub(crate) mod intake;
 pub(crate) mod money;
 pub(crate) mod order;
 pub(crate) mod place;
+pub(crate) mod policy;
 pub(crate) mod time;
 pub(crate) mod word;
