@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
 /// `ErrorInfo.domain` of all reasons.
-pub const DOMAIN: &str = "countersign";
+pub(crate) const DOMAIN: &str = "countersign";
 
 /// What callers read instead of the cause of an internal failure.
 const INTERNAL_TEXT: &str = "something went wrong on our side; it has been recorded";
@@ -26,7 +26,7 @@ const RETRY_AFTER_PRESSURE: Duration = Duration::from_secs(1);
 
 /// Why a call was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
+pub(crate) enum ServiceError {
     /// Fields are not as they must be; nothing was stored.
     #[error("{}", summary(.0))]
     Invalid(Vec<FieldViolation>),
@@ -69,22 +69,22 @@ pub enum ServiceError {
 
 impl ServiceError {
     /// One wrong field.
-    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+    pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldViolation::new(field, description)])
     }
 
     /// No such resource.
-    pub fn not_found(name: impl Into<String>) -> Self {
+    pub(crate) fn not_found(name: impl Into<String>) -> Self {
         Self::NotFound { name: name.into() }
     }
 
     /// A failure of ours.
-    pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
     }
 
     /// The `etag` does not match: the resource was changed since the caller read it.
-    pub const fn etag_mismatch() -> Self {
+    pub(crate) const fn etag_mismatch() -> Self {
         Self::Aborted {
             reason: "ETAG_MISMATCH",
         }
@@ -261,21 +261,21 @@ fn bounded(violations: Vec<FieldViolation>) -> Vec<FieldViolation> {
 
 /// Collects everything that is wrong with a request, so that the caller can mend it all at once.
 #[derive(Debug, Default)]
-pub struct Violations(Vec<FieldViolation>);
+pub(crate) struct Violations(Vec<FieldViolation>);
 
 impl Violations {
     /// Nothing wrong yet.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Vec::new())
     }
 
     /// Notes that a field, named by its path (`lines[2].quantity`), must be otherwise.
-    pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
+    pub(crate) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         self.0.push(FieldViolation::new(field, description));
     }
 
     /// The value, or `None` with the error's text noted for the field.
-    pub fn take<T, E: fmt::Display>(
+    pub(crate) fn take<T, E: fmt::Display>(
         &mut self,
         field: impl Into<String>,
         parsed: Result<T, E>,
@@ -286,7 +286,7 @@ impl Violations {
     }
 
     /// Notes the field as missing unless it is there.
-    pub fn require<T>(&mut self, field: impl Into<String>, value: Option<T>) -> Option<T> {
+    pub(crate) fn require<T>(&mut self, field: impl Into<String>, value: Option<T>) -> Option<T> {
         if value.is_none() {
             self.add(field, "must be given");
         }
@@ -294,22 +294,23 @@ impl Violations {
     }
 
     /// Whether nothing is wrong.
-    pub const fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// How many are noted.
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.0.len()
     }
 
     /// What was noted, first to last.
-    pub fn into_vec(self) -> Vec<FieldViolation> {
+    pub(crate) fn into_vec(self) -> Vec<FieldViolation> {
         self.0
     }
 
     /// Refuses when anything is wrong.
-    pub fn check(self) -> Result<(), ServiceError> {
+    pub(crate) fn check(self) -> Result<(), ServiceError> {
         if self.0.is_empty() {
             Ok(())
         } else {
@@ -319,7 +320,7 @@ impl Violations {
 
     /// Refuses when anything is wrong, else gives the value. A value that is missing without a violation noted is a
     /// mistake in the conversion, and is refused too.
-    pub fn finish<T>(self, value: Option<T>) -> Result<T, ServiceError> {
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, ServiceError> {
         self.check()?;
         value.ok_or_else(|| ServiceError::internal("a conversion refused without saying why"))
     }

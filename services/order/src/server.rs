@@ -131,7 +131,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         let served = Server::builder()
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .initial_connection_window_size(4 * 1024 * 1024)
-            .http2_keepalive_interval(Some(Duration::from_secs(60)))
+            .http2_keepalive_interval(Some(Duration::from_mins(1)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .timeout(timeout)
             .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
@@ -156,6 +156,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
 }
 
 /// What a caller is told when a handler panicked; what happened is in the log.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 fn panicked(cause: Box<dyn std::any::Any + Send + 'static>) -> http::Response<tonic::body::Body> {
     let text = cause
         .downcast_ref::<&str>()

@@ -48,6 +48,10 @@ pub(crate) struct NewHold {
 
 /// What is asked for.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives for the length of a call"
+)]
 pub(crate) enum Command {
     Audit,
     Approve {

@@ -16,10 +16,10 @@ use crate::error::ServiceError;
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
 /// Stands in the metadata of an answer that was given before.
-pub const REPLAYED: &str = "idempotent-replayed";
+pub(crate) const REPLAYED: &str = "idempotent-replayed";
 
 /// A message that carries a request id.
-pub trait Keyed: Message + Clone {
+pub(crate) trait Keyed: Message + Clone {
     /// The id that the caller gave.
     fn request_id(&self) -> &str;
     /// Takes the id off, so that what is left is the content.
@@ -74,15 +74,15 @@ keyed! {
 
 /// What names a call, and what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallKey {
+pub(crate) struct CallKey {
     /// SHA-256 over caller, method and request id.
-    pub key_hash: [u8; 32],
+    pub(crate) key_hash: [u8; 32],
     /// SHA-256 over the content.
-    pub fingerprint: [u8; 32],
+    pub(crate) fingerprint: [u8; 32],
 }
 
 /// What is wrong with a request id, if anything: it must be 1 to 128 characters of A–Z a–z 0–9 . _ : -
-pub fn request_id_problem(id: &str) -> Option<&'static str> {
+pub(crate) fn request_id_problem(id: &str) -> Option<&'static str> {
     let fits = (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
         && id
             .bytes()
@@ -95,7 +95,11 @@ impl CallKey {
     ///
     /// The content is the decoded message encoded anew: fields in the order of their numbers, unknown ones dropped, maps
     /// sorted. Two encodings of one content therefore have one fingerprint.
-    pub fn of<R: Keyed>(caller: &str, method: &str, request: &R) -> Result<Self, ServiceError> {
+    pub(crate) fn of<R: Keyed>(
+        caller: &str,
+        method: &str,
+        request: &R,
+    ) -> Result<Self, ServiceError> {
         if let Some(problem) = request_id_problem(request.request_id()) {
             return Err(ServiceError::invalid("request_id", problem));
         }
@@ -112,7 +116,7 @@ impl CallKey {
     }
 
     /// The row that remembers the call with its answer.
-    pub fn record(
+    pub(crate) fn record(
         &self,
         response: Vec<u8>,
         now: DateTime<Utc>,
@@ -133,7 +137,10 @@ impl CallKey {
     ///
     /// # Errors
     /// `IDEMPOTENCY_KEY_REUSED` when the content was another one then.
-    pub fn answer<T: Message + Default>(&self, stored: &StoredRequest) -> Result<T, ServiceError> {
+    pub(crate) fn answer<T: Message + Default>(
+        &self,
+        stored: &StoredRequest,
+    ) -> Result<T, ServiceError> {
         if stored.fingerprint != self.fingerprint {
             return Err(ServiceError::FailedPrecondition {
                 reason: "IDEMPOTENCY_KEY_REUSED",
@@ -145,7 +152,7 @@ impl CallKey {
     }
 
     /// Looks whether the call was carried out before.
-    pub async fn find<T: Message + Default>(
+    pub(crate) async fn find<T: Message + Default>(
         &self,
         store: &Store,
     ) -> Result<Option<T>, ServiceError> {
@@ -166,16 +173,16 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
 
 /// An answer of the first time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer<T> {
+pub(crate) struct Answer<T> {
     /// What is answered.
-    pub body: T,
+    pub(crate) body: T,
     /// Whether it was given before.
-    pub replayed: bool,
+    pub(crate) replayed: bool,
 }
 
 impl<T> Answer<T> {
     /// Given now.
-    pub const fn fresh(body: T) -> Self {
+    pub(crate) const fn fresh(body: T) -> Self {
         Self {
             body,
             replayed: false,
@@ -183,7 +190,7 @@ impl<T> Answer<T> {
     }
 
     /// Given before.
-    pub const fn replayed(body: T) -> Self {
+    pub(crate) const fn replayed(body: T) -> Self {
         Self {
             body,
             replayed: true,
@@ -191,7 +198,7 @@ impl<T> Answer<T> {
     }
 
     /// For the wire, marked with [`REPLAYED`] when it was given before.
-    pub fn into_response(self) -> Response<T> {
+    pub(crate) fn into_response(self) -> Response<T> {
         let mut response = Response::new(self.body);
         if self.replayed {
             response

@@ -2,7 +2,7 @@
 
 pub(crate) mod command;
 pub(crate) mod filter;
-pub mod idempotency;
+pub(crate) mod idempotency;
 pub(crate) mod intake;
 pub(crate) mod make;
 pub(crate) mod numbers;

@@ -20,7 +20,7 @@ const TIMERS_MAX: u64 = 200;
 /// Timers carried out side by side.
 const AT_ONCE: usize = 8;
 /// Pause between two purges of remembered calls.
-const PURGE_EVERY: Duration = Duration::from_secs(600);
+const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 /// Starts firing timers.
 pub(crate) fn spawn(deciding: &Arc<Deciding>, lifecycle: &Lifecycle) {
@@ -63,7 +63,7 @@ pub(crate) fn spawn(deciding: &Arc<Deciding>, lifecycle: &Lifecycle) {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "forgot calls that nobody repeats any more"),
                 Err(error) => {
-                    tracing::warn!(error = %error, "remembered calls could not be purged")
+                    tracing::warn!(error = %error, "remembered calls could not be purged");
                 }
             }
         }
@@ -85,7 +85,7 @@ impl Deciding {
             match result {
                 Ok(()) => done += 1,
                 Err(error) => {
-                    tracing::warn!(error = %error, "a timer could not be carried out; trying again")
+                    tracing::warn!(error = %error, "a timer could not be carried out; trying again");
                 }
             }
         }

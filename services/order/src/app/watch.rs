@@ -76,7 +76,7 @@ impl Watch {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(error) => {
-                        tracing::warn!(error = %error, "events cannot be read; trying again")
+                        tracing::warn!(error = %error, "events cannot be read; trying again");
                     }
                 }
                 let woken = tokio::time::timeout(POLL, following.nudge.notified());
@@ -110,15 +110,12 @@ impl Watch {
     }
 
     /// Events after a position, or from now on.
-    pub(crate) async fn subscribe(
+    pub(crate) fn subscribe(
         &self,
         after: Option<Position>,
         orders: Vec<OrderId>,
         kinds: Vec<String>,
-    ) -> Result<
-        impl Stream<Item = Result<v1::WatchOrderEventsResponse, Status>> + use<>,
-        ServiceError,
-    > {
+    ) -> impl Stream<Item = Result<v1::WatchOrderEventsResponse, Status>> + use<> {
         // The place in the ring is taken before the tail is read, so that nothing falls between the two.
         let receiver = self.ring.subscribe();
         let tail = self.tail.load(Ordering::Acquire);
@@ -137,10 +134,10 @@ impl Watch {
             orders: orders.into_iter().collect(),
             kinds: kinds.into_iter().collect(),
         };
-        Ok(stream::unfold(watcher, |mut watcher| async move {
+        stream::unfold(watcher, |mut watcher| async move {
             let answer = watcher.next().await?;
             Some((answer, watcher))
-        }))
+        })
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn new_order(
         None => violations.require(at("total"), None),
     };
     let currency = total.map(|total| total.currency);
-    let (terms, given) = terms(order, path, currency, sender, violations)?;
+    let (terms, given) = terms(order, path, currency, sender, violations);
     let lines = lines(&order.lines, &at("lines"), currency, violations);
     let promised_delivery_time = order
         .promised_delivery_time
@@ -80,18 +80,14 @@ pub(crate) fn new_order(
     })
 }
 
-/// Everything but the lines and the total. The outer option is always there; it lets the caller go on collecting.
-#[expect(
-    clippy::option_option,
-    reason = "the inner one is what was wrong, the outer one keeps `?` out of the way"
-)]
+/// Everything but the lines and the total. None when something was wrong.
 pub(crate) fn terms(
     order: &v1::Order,
     path: &str,
     currency: Option<Currency>,
     sender: &Sender<'_>,
     violations: &mut Violations,
-) -> Option<(Option<Terms>, Given)> {
+) -> (Option<Terms>, Given) {
     let at = |field: &str| format!("{path}.{field}");
     let entered_by = short(&order.entered_by, 0, 64, &at("entered_by"), violations);
     let transaction_type = match order.transaction_type {
@@ -167,7 +163,7 @@ pub(crate) fn terms(
             place_time,
         })
     })();
-    Some((terms, given))
+    (terms, given)
 }
 
 fn contact(

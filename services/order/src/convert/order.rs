@@ -22,6 +22,12 @@ pub(crate) fn etag(version: i64) -> String {
 /// An order as callers see it.
 pub(crate) fn to_proto(order: &Order) -> v1::Order {
     let terms = &order.terms;
+    let holds: Vec<HoldReason> = order
+        .progress
+        .holds
+        .iter()
+        .map(|hold| hold.reason)
+        .collect();
     let currency = order.total.currency;
     let minor = |minor: i64| {
         Some(money::to_proto(countersign_domain::money::Money::new(
@@ -57,15 +63,7 @@ pub(crate) fn to_proto(order: &Order) -> v1::Order {
         holds: order.progress.holds.iter().map(hold).collect(),
         shortage_policy: word::to_proto::<v1::ShortagePolicy>(terms.shortage_policy.as_str()),
         state: word::to_proto::<v1::OrderState>(order.state.as_str()),
-        allowed_actions: actions(
-            order.state,
-            order
-                .progress
-                .holds
-                .iter()
-                .map(|hold| hold.reason)
-                .collect(),
-        ),
+        allowed_actions: actions(order.state, &holds),
         stage_times: order
             .progress
             .stage_times
@@ -89,8 +87,8 @@ pub(crate) fn to_proto(order: &Order) -> v1::Order {
     }
 }
 
-fn actions(state: OrderState, holds: Vec<HoldReason>) -> Vec<v1::AllowedAction> {
-    allowed_actions(state, &holds)
+fn actions(state: OrderState, holds: &[HoldReason]) -> Vec<v1::AllowedAction> {
+    allowed_actions(state, holds)
         .into_iter()
         .map(|allowed| v1::AllowedAction {
             action: allowed.action.to_string(),
@@ -119,7 +117,7 @@ pub(crate) fn from_memory(mut answer: v1::Order) -> v1::Order {
                 .parse()
                 .ok()
         });
-    let holds = answer
+    let holds: Vec<HoldReason> = answer
         .holds
         .iter()
         .filter_map(|hold| {
@@ -132,7 +130,7 @@ pub(crate) fn from_memory(mut answer: v1::Order) -> v1::Order {
         })
         .collect();
     if let Some(state) = state {
-        answer.allowed_actions = actions(state, holds);
+        answer.allowed_actions = actions(state, &holds);
     }
     answer
 }

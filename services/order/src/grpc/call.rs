@@ -50,6 +50,10 @@ pub(crate) struct CallParts<M> {
 /// A call about one order that may name the tag that the order must still have.
 pub(crate) trait Tagged: Keyed {
     /// The tag, or nothing.
+    #[expect(
+        clippy::unnecessary_literal_bound,
+        reason = "those that have one lend it"
+    )]
     fn etag(&self) -> &str {
         ""
     }

@@ -56,7 +56,7 @@ impl CatalogService for Reference {
             .await
             .map_err(ServiceError::from)?;
         let next_page_token = match found.items.last() {
-            Some(last) if found.more => page::key_token(&last.sku, "products")?,
+            Some(end) if found.more => page::key_token(&end.sku, "products")?,
             _ => String::new(),
         };
         Ok(Response::new(v1::ListProductsResponse {
@@ -184,12 +184,12 @@ impl CatalogService for Reference {
             .await
             .map_err(ServiceError::from)?;
         let next_page_token = match found.items.last() {
-            Some(last) if found.more => {
+            Some(end) if found.more => {
                 let key: Key = (
-                    last.sku.clone(),
-                    last.price_list.clone(),
-                    last.quantity_min,
-                    last.start_time,
+                    end.sku.clone(),
+                    end.price_list.clone(),
+                    end.quantity_min,
+                    end.start_time,
                 );
                 page::key_token(&key, &list)?
             }
@@ -293,7 +293,7 @@ impl CatalogService for Reference {
             .await
             .map_err(ServiceError::from)?;
         let next_page_token = match found.items.last() {
-            Some(last) if found.more => page::key_token(&(&last.sku, &last.warehouse), &list)?,
+            Some(end) if found.more => page::key_token(&(&end.sku, &end.warehouse), &list)?,
             _ => String::new(),
         };
         Ok(Response::new(v1::ListStockLevelsResponse {
@@ -365,11 +365,10 @@ impl CatalogService for Reference {
                 name: given.name,
             }
         };
-        type Level = (String, String, i64);
         Ok(Response::new(import(
             request.into_inner(),
             read,
-            move |rows: Vec<Level>| {
+            move |rows: Vec<(String, String, i64)>| {
                 let store = store.clone();
                 async move {
                     let rows: Vec<(&str, &str, i64)> = rows

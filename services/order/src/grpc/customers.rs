@@ -106,7 +106,7 @@ impl Reference {
             .and_then(|address| place::from_proto(address, &at("address"), &mut v));
         let country = address
             .as_ref()
-            .and_then(|address| address.country())
+            .and_then(countersign_domain::place::PostalAddress::country)
             .or(self.default_region);
         let tier = (!given.tier.is_empty()).then(|| given.tier.clone());
         if tier

@@ -1,4 +1,4 @@
-//! CreateOrder, BatchCreateOrders, ImportOrders.
+//! Orders come in: one, a batch, a stream.
 
 use countersign_domain::place::CountryCode;
 use countersign_proto::v1;
@@ -17,7 +17,7 @@ use crate::{
 const BATCH_MAX: usize = 100;
 /// Rows of one import stream under way at the same time.
 const IMPORT_AT_ONCE: usize = 256;
-/// The method that names CreateOrder's request ids; a batch or an import repeats a single call and the other way round.
+/// The method that names the request ids of `CreateOrder`; a batch or an import repeats a single call and the other way round.
 const METHOD: &str = "CreateOrder";
 
 impl App {

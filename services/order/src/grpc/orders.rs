@@ -1,4 +1,4 @@
-//! OrderService: each call is handed to the file of its concept.
+//! `OrderService`: each call is handed to the file of its concept.
 
 use countersign_proto::v1::{self, order_service_server::OrderService};
 use futures::stream::BoxStream;
@@ -95,7 +95,7 @@ impl OrderService for Orders {
     }
 
     async fn amend_order(&self, request: Request<v1::AmendOrderRequest>) -> Answer<v1::Order> {
-        self.0.amend_order(request).await
+        Box::pin(self.0.amend_order(request)).await
     }
 
     async fn cancel_order(&self, request: Request<v1::CancelOrderRequest>) -> Answer<v1::Order> {
@@ -190,7 +190,7 @@ impl OrderService for Orders {
         &self,
         request: Request<v1::WatchOrderEventsRequest>,
     ) -> Answer<Self::WatchOrderEventsStream> {
-        self.0.watch_order_events(request).await
+        self.0.watch_order_events(request)
     }
 
     async fn lookup_order_status(

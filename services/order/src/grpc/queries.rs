@@ -82,7 +82,7 @@ impl App {
             .await
             .map_err(ServiceError::from)?;
         let next_page_token = match found.items.last() {
-            Some(last) if found.more => page::token(query.key_of(last), &list),
+            Some(end) if found.more => page::token(query.key_of(end), &list),
             _ => String::new(),
         };
         Ok(Response::new(v1::ListOrdersResponse {
@@ -190,7 +190,7 @@ impl App {
             .await
             .map_err(ServiceError::from)?;
         let next_page_token = match page.items.last() {
-            Some(last) if page.more => last.version.to_string(),
+            Some(end) if page.more => end.version.to_string(),
             _ => String::new(),
         };
         Ok(Response::new(v1::ListOrderEventsResponse {
@@ -203,7 +203,7 @@ impl App {
         }))
     }
 
-    pub(crate) async fn watch_order_events(
+    pub(crate) fn watch_order_events(
         &self,
         request: Request<v1::WatchOrderEventsRequest>,
     ) -> Answer<<Orders as v1::order_service_server::OrderService>::WatchOrderEventsStream> {
@@ -229,8 +229,7 @@ impl App {
         let stream = self
             .deciding
             .watch
-            .subscribe(after.flatten(), orders, request.kinds)
-            .await?;
+            .subscribe(after.flatten(), orders, request.kinds);
         Ok(Response::new(stream.boxed()))
     }
 

@@ -244,16 +244,16 @@ impl App {
 fn round_of(name: &str, violations: &mut Violations) -> Option<Option<u32>> {
     match name.split_once("/confirmations/") {
         None => Some(None),
-        Some((_, round)) => match round.parse() {
-            Ok(round) => Some(Some(round)),
-            Err(_) => {
+        Some((_, round)) => {
+            let round = round.parse().ok();
+            if round.is_none() {
                 violations.add(
                     "name",
                     "must be orders/{order}/confirmations/{round} or orders/{order}",
                 );
-                None
             }
-        },
+            round.map(Some)
+        }
     }
 }
 
