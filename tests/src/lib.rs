@@ -2,7 +2,7 @@
 //! shelves, and a customer's order to send in.
 #![expect(
     clippy::expect_used,
-    clippy::panic,
+    clippy::missing_panics_doc,
     reason = "tests stop at the first thing that does not work"
 )]
 

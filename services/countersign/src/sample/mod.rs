@@ -16,6 +16,7 @@ use crate::{
     roles,
 };
 
+mod parts;
 mod play;
 mod shop;
 

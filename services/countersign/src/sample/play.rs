@@ -3,16 +3,19 @@
 use countersign_domain::{ids::OrderId, secrets::LinkKey};
 use countersign_proto::v1::{
     AcceptConfirmationRequest, AmendOrderRequest, AnswerChannel, ApproveOrderRequest, CallOutcome,
-    CancelInitiator, CancelOrderRequest, CancelReason, Contact, CreateOrderRequest, Customer,
-    Delivery, Hold, HoldOrderRequest, HoldReason, Objection, ObjectionCategory, Order, OrderLine,
-    OrderState, PaymentMethod, RecordCallResultRequest, RecordTrackingEventRequest,
-    RejectConfirmationRequest, RejectOrderRequest, ShortagePolicy, TrackingEvent, TrackingStatus,
+    CancelInitiator, CancelOrderRequest, CancelReason, CreateOrderRequest, Delivery, Hold,
+    HoldOrderRequest, HoldReason, Objection, ObjectionCategory, Order, OrderLine, OrderState,
+    PaymentMethod, RecordCallResultRequest, RecordTrackingEventRequest, RejectConfirmationRequest,
+    RejectOrderRequest, ShortagePolicy, TrackingEvent, TrackingStatus,
     VerifyConfirmationCodeRequest, order_service_client::OrderServiceClient,
 };
 use prost_types::FieldMask;
 use tonic::{Code, Status};
 
-use super::shop::{Article, Shop};
+use super::{
+    parts::{contact, customized, line_of},
+    shop::Shop,
+};
 use crate::import::{
     orders::price_of,
     reading::Amount,
@@ -81,7 +84,7 @@ impl<'s> Player<'s> {
             Err(status) if status.code() == Code::AlreadyExists => return Ok(self.order(number)),
             Err(status) => return Err(told("create_order", &status)),
         };
-        self.go_on(number, course, &order).await?;
+        Box::pin(self.go_on(number, course, &order)).await?;
         Ok(order)
     }
 
@@ -119,7 +122,7 @@ impl<'s> Player<'s> {
                 .await
             }
             6 => self.object(number, order).await,
-            7 => self.amend(number, order).await,
+            7 => Box::pin(self.amend(number, order)).await,
             8 => self.cancel(number, order).await,
             9 => self.hold(number, order).await,
             // Too little in stock: part now, or all later.
@@ -139,7 +142,7 @@ impl<'s> Player<'s> {
             12 => self.reject(number, order).await,
             17 => self.accept(number, order, AnswerChannel::Email).await,
             19 => {
-                self.amend(number, order).await?;
+                Box::pin(self.amend(number, order)).await?;
                 self.accept(number, order, AnswerChannel::Link).await
             }
             // 0 and 18 wait for their answer, 10, 13 and 16 for a member of staff.
@@ -169,7 +172,7 @@ impl<'s> Player<'s> {
         let (scarce, articles) = articles
             .split_last()
             .map_or((None, articles), |(last, rest)| (Some(last), rest));
-        let mut lines: Vec<OrderLine> = (0..1 + at % 3)
+        let mut lines: Vec<OrderLine> = (0..=at % 3)
             .filter_map(|line| articles.get((at * 7 + line * 5 + at / 120) % articles.len().max(1)))
             .zip(1..)
             .map(|(article, nth)| line_of(article, 1 + i64::from(like / 120 + nth) % 4))
@@ -196,7 +199,7 @@ impl<'s> Player<'s> {
         let mut address = customer.address.clone().unwrap_or_default();
         if course == 12 {
             address.address_lines.clear();
-            address.postal_code = "0".to_owned();
+            "0".clone_into(&mut address.postal_code);
         }
         let wholesale = matches!(course, 16 | 17);
         Order {
@@ -400,33 +403,4 @@ impl<'s> Player<'s> {
 
 fn step_id(number: u32, step: &str) -> String {
     format!("sample-{number}-{step}")
-}
-
-fn contact(customer: &Customer) -> Contact {
-    Contact {
-        display_name: customer.display_name.clone(),
-        email: customer.email.clone(),
-        phone: customer.phone.clone(),
-        preferred_channel: customer.preferred_channel,
-    }
-}
-
-fn line_of(article: &Article, quantity: i64) -> OrderLine {
-    let product = &article.product;
-    OrderLine {
-        sku: product.name.trim_start_matches("products/").to_owned(),
-        goods_name: product.display_name.clone(),
-        specification: product.specification.clone(),
-        quantity,
-        unit_price: article.price.unit_price.clone(),
-        accessories: product.accessories.clone(),
-        ..OrderLine::default()
-    }
-}
-
-fn customized(mut line: OrderLine, custom: bool) -> OrderLine {
-    if custom {
-        "engraved: “for Mara”".clone_into(&mut line.customization);
-    }
-    line
 }

@@ -87,19 +87,19 @@ async fn intake(args: &IntakeArgs) -> anyhow::Result<()> {
     for round in 1..=args.rounds {
         let database = server::Database::create(&args.server_url).await?;
         database.seed().await?;
-        report.say(&format!("round {round}: yardstick"));
+        report::IntakeReport::say(&format!("round {round}: yardstick"));
         report.yardstick(yardstick::run(&database, args.hot, span).await?);
         database.drop().await?;
         for &callers in &args.callers {
             let database = server::Database::create(&args.server_url).await?;
             database.seed().await?;
-            report.say(&format!("round {round}: service, {callers} callers"));
+            report::IntakeReport::say(&format!("round {round}: service, {callers} callers"));
             let service = server::Service::start(&database).await?;
             let figures = load::closed(service.url(), callers, args.hot, span).await?;
             let peak = figures.per_second();
             report.service(callers, figures);
             if callers == 256 && !args.no_open_loop {
-                report.say(&format!(
+                report::IntakeReport::say(&format!(
                     "round {round}: service, open loop at a third of the peak"
                 ));
                 report.open_loop(load::open(service.url(), peak / 3.0, args.hot, span).await?);

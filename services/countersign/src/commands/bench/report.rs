@@ -27,7 +27,7 @@ impl IntakeReport {
     }
 
     /// A line of progress.
-    pub(super) fn say(&self, line: &str) {
+    pub(super) fn say(line: &str) {
         console::say(line);
     }
 
