@@ -238,12 +238,12 @@ async fn deliver(system: &System, client: &mut countersign_e2e::Orders, order: &
 
     // An older report that comes later changes nothing; the same report twice is one report.
     for _ in 0..2 {
-        let older = client
+        let late = client
             .record_tracking_event(tracking(name, "e-1", v1::TrackingStatus::PickedUp, at(10)))
             .await
             .unwrap()
             .into_inner();
-        assert_eq!(older.source_event_id, "e-1");
+        assert_eq!(late.source_event_id, "e-1");
     }
     assert_eq!(system.order(name).await.state(), S::Dispatched);
     client

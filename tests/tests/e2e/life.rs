@@ -110,9 +110,9 @@ async fn an_objection_leads_to_an_amendment_and_a_new_question() {
     assert_eq!(counters(&amended, 1).reserved, 1);
     assert_eq!(system.stock("KETTLE-17").await.1, 1);
     let rounds = system.trace(&name).await.confirmations;
-    let states: Vec<_> = rounds.iter().map(v1::Confirmation::state).collect();
+    let standing: Vec<_> = rounds.iter().map(v1::Confirmation::state).collect();
     assert_eq!(
-        states,
+        standing,
         [v1::ConfirmationState::Objected, v1::ConfirmationState::Open]
     );
     assert_eq!(

@@ -104,7 +104,7 @@ fn fields() -> Vec<Field> {
     };
     vec![
         key("client_reference", at!(client_reference), |order, text| {
-            order.client_reference = text
+            order.client_reference = text;
         }),
         key(
             "customer",
@@ -117,7 +117,7 @@ fn fields() -> Vec<Field> {
             |order, text| order.customer = format!("customers/{text}"),
         ),
         key("lines[0].sku", at!(lines[0].sku), |order, text| {
-            order.lines[0].sku = text
+            order.lines[0].sku = text;
         }),
         one_line(
             "source_channel",
@@ -129,10 +129,10 @@ fn fields() -> Vec<Field> {
             },
         ),
         one_line("entered_by", 0, 64, at!(entered_by), |order, text| {
-            order.entered_by = text
+            order.entered_by = text;
         }),
         one_line("handler", 0, 64, at!(handler), |order, text| {
-            order.handler = text
+            order.handler = text;
         }),
         one_line(
             "contact.display_name",
@@ -247,7 +247,7 @@ fn fields() -> Vec<Field> {
             },
         ),
         one_line("lines[0].unit", 0, 32, at!(lines[0].unit), |order, text| {
-            order.lines[0].unit = text
+            order.lines[0].unit = text;
         }),
         one_line(
             "lines[0].accessories[0]",

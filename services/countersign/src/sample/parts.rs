@@ -3,6 +3,8 @@
 use countersign_proto::v1::{Contact, Customer, OrderLine};
 
 use super::shop::Article;
+use crate::import::send::code_name;
+use tonic::Status;
 
 /// Whom a sample order is for.
 pub(super) fn contact(customer: &Customer) -> Contact {
@@ -34,4 +36,14 @@ pub(super) fn customized(mut line: OrderLine, custom: bool) -> OrderLine {
         "engraved: “for Mara”".clone_into(&mut line.customization);
     }
     line
+}
+
+/// What went wrong with a step.
+pub(super) fn told(step: &str, status: &Status) -> String {
+    format!("{step}: {}: {}", code_name(status.code()), status.message())
+}
+
+/// Names a step of an order, the same whenever it is played.
+pub(super) fn step_id(number: u32, step: &str) -> String {
+    format!("sample-{number}-{step}")
 }

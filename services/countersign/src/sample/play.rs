@@ -10,16 +10,16 @@ use countersign_proto::v1::{
     VerifyConfirmationCodeRequest, order_service_client::OrderServiceClient,
 };
 use prost_types::FieldMask;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use super::{
-    parts::{contact, customized, line_of},
+    parts::{contact, customized, line_of, step_id, told},
     shop::Shop,
 };
 use crate::import::{
     orders::price_of,
     reading::Amount,
-    send::{self, Connection, code_name},
+    send::{self, Connection},
 };
 
 /// Courses that an order can take; the number of the order chooses.
@@ -44,10 +44,6 @@ macro_rules! step {
         .await
         .map_err(|status| told(stringify!($method), &status))
     }};
-}
-
-fn told(step: &str, status: &Status) -> String {
-    format!("{step}: {}: {}", code_name(status.code()), status.message())
 }
 
 impl<'s> Player<'s> {
@@ -399,8 +395,4 @@ impl<'s> Player<'s> {
         }
         Ok(())
     }
-}
-
-fn step_id(number: u32, step: &str) -> String {
-    format!("sample-{number}-{step}")
 }
