@@ -9,7 +9,7 @@ use countersign_store::{MailboxContent, MailboxItem, MailboxKey, Store};
 use secrecy::ExposeSecret as _;
 
 use crate::channel::{
-    Content, KeyMeaning, Outcome, Outgoing, Reason, ReasonCode, Sender as _,
+    Content, KeyMeaning, Outcome, Outgoing, Reason, ReasonCode, Sender,
     email::{EmailConfig, EmailSender},
     gateway::{GatewayConfig, GatewaySender, GatewayTimeouts},
     signature::SigningKeys,
@@ -47,10 +47,8 @@ impl TransportError {
 pub(crate) enum Transport {
     /// Into the local mailbox.
     Mailbox(Store),
-    /// To the relay.
-    Email(Arc<EmailSender>),
-    /// To a gateway.
-    Gateway(Arc<GatewaySender>),
+    /// Out, to a relay or gateway.
+    Carrier(Arc<dyn Sender>),
 }
 
 /// All channels.
@@ -128,7 +126,7 @@ fn email(config: &Config, store: &Store) -> Result<Transport, TransportError> {
         ..EmailConfig::new(relay, from, domain)
     })
     .map_err(TransportError::of(Channel::Email))?;
-    Ok(Transport::Email(Arc::new(sender)))
+    Ok(Transport::Carrier(Arc::new(sender)))
 }
 
 fn gateway(
@@ -153,7 +151,7 @@ fn gateway(
         timeouts: GatewayTimeouts::default(),
     })
     .map_err(TransportError::of(channel))?;
-    Ok(Transport::Gateway(Arc::new(sender)))
+    Ok(Transport::Carrier(Arc::new(sender)))
 }
 
 impl Transport {
@@ -165,8 +163,7 @@ impl Transport {
         now: DateTime<Utc>,
     ) -> Outcome {
         match self {
-            Self::Email(sender) => sender.send(outgoing, now).await,
-            Self::Gateway(sender) => sender.send(outgoing, now).await,
+            Self::Carrier(sender) => sender.send(outgoing, now).await,
             Self::Mailbox(store) => {
                 let item = MailboxItem {
                     id: delivery.id.as_uuid(),

@@ -9,7 +9,7 @@ use countersign_domain::{
 };
 use countersign_store::{AttemptRecord, NextStep, Verdict};
 
-use crate::channel::{Outcome, Reason, ReasonCode, RetryRule, gateway::Reconciled};
+use crate::channel::{Outcome, Reason, ReasonCode, Reconciled, RetryRule};
 
 /// Tries that count, before a message is given up.
 const ATTEMPTS_MAX: usize = 8;
@@ -222,8 +222,8 @@ pub(crate) enum Resolved {
     Resend,
 }
 
-/// Before a letter is sent again whose last try is in doubt. There is nobody to ask.
-pub(crate) fn resolve_letter(history: &[AttemptRecord]) -> Resolved {
+/// Nobody can be asked: what is in doubt for the first time is sent once more, for a letter twice is better than none.
+fn resolve_unasked(history: &[AttemptRecord]) -> Resolved {
     if doubts(history) < 2 {
         return Resolved::Resend;
     }
@@ -235,7 +235,7 @@ pub(crate) fn resolve_letter(history: &[AttemptRecord]) -> Resolved {
     )))
 }
 
-/// After a gateway was asked. A call is never placed again by itself.
+/// After the carrier was asked. A call is never placed again by itself.
 pub(crate) fn resolve(reconciled: &Reconciled, tried: &Tried<'_>) -> Resolved {
     let begun = tried.history.last().map_or(tried.now, |it| it.start_time);
     let since = tried.now - begun;
@@ -260,6 +260,13 @@ pub(crate) fn resolve(reconciled: &Reconciled, tried: &Tried<'_>) -> Resolved {
                 Verdict::End(DeliveryState::Sent),
             )
         },
+        Reconciled::NobodyToAsk if tried.channel != Channel::Phone => {
+            return resolve_unasked(tried.history);
+        }
+        Reconciled::NobodyToAsk => {
+            let reason = Reason::new(ReasonCode::Unconfirmed, "a call is not placed twice");
+            undecided(&reason, in_doubt)
+        }
         Reconciled::NotFound => {
             let reason = Reason::new(ReasonCode::Unconfirmed, "the gateway does not know it");
             if since < NEVER_HAD_IT {

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Content, Outcome, Outgoing, Reason, ReasonCode, Sender, delivery_status,
+    Content, Doubtful, Outcome, Outgoing, Reason, ReasonCode, Reconciled, Sender, delivery_status,
     letter::{Letter, Letterhead},
     relay::{Relay, RelayError, RelayUrl, system_tls},
     smtp::{Cause, Failure, Parcel, Phase, Session, SmtpTimeouts},
@@ -238,6 +238,14 @@ impl EmailSender {
 impl Sender for EmailSender {
     fn send<'a>(&'a self, message: &'a Outgoing, now: DateTime<Utc>) -> BoxFuture<'a, Outcome> {
         self.attempt(message, now).boxed()
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        _message: &'a Doubtful,
+        _now: DateTime<Utc>,
+    ) -> BoxFuture<'a, Reconciled> {
+        std::future::ready(Reconciled::NobodyToAsk).boxed()
     }
 }
 

@@ -18,9 +18,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    CallScript, Content, Outcome, Outgoing, Reason, ReasonCode, Sender,
+    CallScript, Content, DeliveryStatus, Doubtful, Outcome, Outgoing, Reason, ReasonCode,
+    Reconciled, Sender,
     answer::classify,
-    callback::DeliveryStatus,
     exchange::{Unanswered, exchange},
     signature::{SignatureError, SigningKeys},
 };
@@ -54,25 +54,6 @@ pub enum GatewayConfigError {
     /// The HTTP client cannot be made.
     #[error("setting up the HTTP client")]
     Client(#[source] reqwest::Error),
-}
-
-/// What a gateway says about a message that we are not sure of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reconciled {
-    /// It has the message.
-    Accepted {
-        /// The gateway's id.
-        provider_id: String,
-        /// How it fares.
-        status: DeliveryStatus,
-    },
-    /// It has never taken it: safe to send again.
-    NotFound,
-    /// No answer that tells; ask again later.
-    Unknown {
-        /// Why.
-        reason: Reason,
-    },
 }
 
 /// Sends text messages and places calls. Share it by `Arc`.
@@ -126,14 +107,8 @@ impl GatewaySender {
         })
     }
 
-    /// Asks whether the gateway has a message of which we are in doubt.
-    pub async fn reconcile(
-        &self,
-        message_id: Uuid,
-        generation: u32,
-        now: DateTime<Utc>,
-    ) -> Reconciled {
-        let key = format!("{message_id}-{generation}");
+    async fn ask(&self, message: &Doubtful, now: DateTime<Utc>) -> Reconciled {
+        let key = format!("{}-{}", message.message_id, message.generation);
         let unknown = |code, text| Reconciled::Unknown {
             reason: Reason::new(code, text),
         };
@@ -256,6 +231,14 @@ impl GatewaySender {
 impl Sender for GatewaySender {
     fn send<'a>(&'a self, message: &'a Outgoing, now: DateTime<Utc>) -> BoxFuture<'a, Outcome> {
         self.attempt(message, now).boxed()
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        message: &'a Doubtful,
+        now: DateTime<Utc>,
+    ) -> BoxFuture<'a, Reconciled> {
+        self.ask(message, now).boxed()
     }
 }
 

@@ -21,6 +21,7 @@ use secrecy::SecretString;
 use std::{fmt, time::Duration};
 use uuid::Uuid;
 
+pub use callback::DeliveryStatus;
 pub use reason::{Reason, ReasonCode, RetryRule};
 
 /// A way to reach a customer.
@@ -244,10 +245,62 @@ impl Outcome {
     }
 }
 
+/// A message whose last try is in doubt: what its carrier can be asked by.
+#[derive(Clone, Debug)]
+pub struct Doubtful {
+    /// The message; the same for every attempt.
+    pub message_id: Uuid,
+    /// Counts deliberate resends by staff.
+    pub generation: u32,
+    /// The tries so far, first to last.
+    pub attempts: Vec<DoubtfulAttempt>,
+    /// E-mail address or E.164 number. Never printed.
+    pub to: SecretString,
+    /// What was said, for a carrier that knows messages by their text only. None when it cannot be written again.
+    pub content: Option<Content>,
+}
+
+/// A try that a carrier may know.
+#[derive(Clone, Copy, Debug)]
+pub struct DoubtfulAttempt {
+    /// The id that the carrier was given.
+    pub id: Uuid,
+    /// When it was begun.
+    pub start_time: DateTime<Utc>,
+}
+
+/// What a carrier says about a message that we are not sure of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reconciled {
+    /// It has the message.
+    Accepted {
+        /// The carrier's id.
+        provider_id: String,
+        /// How it fares.
+        status: DeliveryStatus,
+    },
+    /// It has never taken it: safe to send again.
+    NotFound,
+    /// No answer that tells; ask again later.
+    Unknown {
+        /// Why.
+        reason: Reason,
+    },
+    /// It keeps no record that could be asked for, as a mail relay does not.
+    NobodyToAsk,
+}
+
 /// Something that can carry messages outward. One call is one attempt; it never retries a message by itself.
 pub trait Sender: Send + Sync {
     /// Makes one attempt at `now`. Always ends within the sender's own time limits, and tells the class of the result.
     fn send<'a>(&'a self, message: &'a Outgoing, now: DateTime<Utc>) -> BoxFuture<'a, Outcome>;
+
+    /// Asks whether a message was taken whose last try is in doubt.
+    fn reconcile<'a>(
+        &'a self,
+        message: &'a Doubtful,
+        now: DateTime<Utc>,
+    ) -> BoxFuture<'a, Reconciled>;
 }
 
 #[cfg(test)]

@@ -22,10 +22,10 @@ use uuid::Uuid;
 
 use super::Courier;
 use crate::{
-    channel::{self, Content, Outcome, Outgoing, Reason, ReasonCode},
+    channel::{self, Content, Doubtful, DoubtfulAttempt, Outcome, Outgoing, Reason, ReasonCode},
     context::language,
     transport::Transport,
-    verdict::{Judged, Resolved, Tried, judge, resolve, resolve_letter},
+    verdict::{Judged, Resolved, Tried, judge, resolve},
 };
 
 /// A claimed message with what it says.
@@ -177,18 +177,33 @@ impl Job {
     async fn clear_up(&self, courier: &Courier) -> Resolved {
         let delivery = &self.claimed.delivery;
         match courier.transports.of_channel(delivery.channel) {
+            // Putting it in twice is putting it in once.
             Transport::Mailbox(_) => Resolved::Resend,
-            Transport::Email(_) => resolve_letter(&self.claimed.history),
-            Transport::Gateway(gateway) => {
-                let reconciled = gateway
-                    .reconcile(
-                        delivery.id.as_uuid(),
-                        delivery.generation,
-                        courier.clock.now(),
-                    )
+            Transport::Carrier(carrier) => {
+                let reconciled = carrier
+                    .reconcile(&self.doubtful(courier), courier.clock.now())
                     .await;
                 resolve(&reconciled, &self.tried(courier))
             }
+        }
+    }
+
+    fn doubtful(&self, courier: &Courier) -> Doubtful {
+        let delivery = &self.claimed.delivery;
+        Doubtful {
+            message_id: delivery.id.as_uuid(),
+            generation: delivery.generation,
+            attempts: self
+                .claimed
+                .history
+                .iter()
+                .map(|attempt| DoubtfulAttempt {
+                    id: attempt.id.as_uuid(),
+                    start_time: attempt.start_time,
+                })
+                .collect(),
+            to: SecretString::from(delivery.recipient.reveal()),
+            content: self.content(courier).ok(),
         }
     }
 

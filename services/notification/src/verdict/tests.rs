@@ -115,7 +115,10 @@ fn a_letter_in_doubt_is_sent_again_once() {
     let first = judge(&outcome, &tried(Channel::Email, &[]));
     assert_eq!(wait_of(&first), 60);
     let history = [record(AttemptOutcome::InDoubt, "UNCONFIRMED: x")];
-    assert_eq!(resolve_letter(&history), Resolved::Resend);
+    assert_eq!(
+        resolve(&Reconciled::NobodyToAsk, &tried(Channel::Email, &history)),
+        Resolved::Resend
+    );
     let second = judge(&outcome, &tried(Channel::Email, &history));
     assert_eq!(second.verdict, Verdict::End(DeliveryState::InDoubt));
 }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
-use super::{now, outgoing};
+use super::{doubtful, now, outgoing};
 use crate::{
     channel::{
         CallKey, CallScript, Content, KeyMeaning, Outgoing, Sender, SmsContent,
@@ -130,7 +130,7 @@ async fn the_requests_on_the_page_are_what_we_send() {
     };
     sender.send(&sms, now()).await;
     sender.send(&numbered(2, Content::Call(call)), now()).await;
-    sender.reconcile(sms.message_id, 1, now()).await;
+    sender.reconcile(&doubtful(&sms), now()).await;
     let seen = stub.seen();
     let examples = examples();
     for (example, request) in examples.iter().zip(&seen) {

@@ -1,13 +1,13 @@
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-use super::{again, now, outgoing};
+use super::{again, doubtful, now, outgoing};
 use crate::{
     channel::{
-        CallKey, CallScript, Content, KeyMeaning, Outcome, Outgoing, ReasonCode, RetryRule, Sender,
-        SmsContent,
+        CallKey, CallScript, Content, KeyMeaning, Outcome, Outgoing, ReasonCode, Reconciled,
+        RetryRule, Sender, SmsContent,
         callback::{CallbackError, CallbackEvent, DeliveryStatus, read_callback},
-        gateway::{GatewayConfig, GatewaySender, GatewayTimeouts, Reconciled},
+        gateway::{GatewayConfig, GatewaySender, GatewayTimeouts},
         signature::SigningKeys,
     },
     testkit::{Answer, GatewayStub},
@@ -181,16 +181,14 @@ async fn d_02_no_answer_to_a_written_request_is_in_doubt_until_asked() {
         stub.once(answer);
         let message = sms();
         assert_in_doubt(&sender.send(&message, now()).await, ReasonCode::Unconfirmed);
-        let found = sender
-            .reconcile(message.message_id, message.generation, now())
-            .await;
+        let found = sender.reconcile(&doubtful(&message), now()).await;
         match found {
             Reconciled::Accepted { status, .. } => {
                 assert!(taken);
                 assert_eq!(status, DeliveryStatus::Sent);
             }
             Reconciled::NotFound => assert!(!taken),
-            Reconciled::Unknown { reason } => panic!("{reason}"),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(stub.accepted().len(), 1);
@@ -208,7 +206,7 @@ async fn d_02_a_question_without_a_clear_answer_stays_open() {
         status(200, r#"{"id":"x","status":"nonsense"}"#),
     ] {
         stub.once(answer);
-        let found = sender.reconcile(sms().message_id, 1, now()).await;
+        let found = sender.reconcile(&doubtful(&sms()), now()).await;
         assert!(matches!(found, Reconciled::Unknown { .. }), "{found:?}");
     }
 }

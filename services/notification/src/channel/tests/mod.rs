@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
-use super::{Content, Outgoing};
+use super::{Content, Doubtful, DoubtfulAttempt, Outgoing};
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_000_000, 0).unwrap()
@@ -39,5 +39,19 @@ fn again(message: &Outgoing) -> Outgoing {
     Outgoing {
         attempt_id: next_id(),
         ..message.clone()
+    }
+}
+
+/// What its carrier is asked by when the try is in doubt.
+fn doubtful(message: &Outgoing) -> Doubtful {
+    Doubtful {
+        message_id: message.message_id,
+        generation: message.generation,
+        attempts: vec![DoubtfulAttempt {
+            id: message.attempt_id,
+            start_time: now(),
+        }],
+        to: message.to.clone(),
+        content: Some(message.content.clone()),
     }
 }
