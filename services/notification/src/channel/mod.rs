@@ -3,7 +3,9 @@
 //! Whether a message may be tried again depends only on how sure we are that nobody accepted it, so
 //! every failure is put into one of the classes of RELIABILITY section 3.4 before it leaves this module.
 
+pub mod alibaba;
 mod answer;
+pub mod approved;
 pub mod callback;
 mod delivery_status;
 pub mod email;
@@ -14,6 +16,7 @@ pub mod reason;
 pub mod relay;
 pub mod signature;
 pub mod smtp;
+pub mod tencent;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
@@ -21,6 +24,7 @@ use secrecy::SecretString;
 use std::{fmt, time::Duration};
 use uuid::Uuid;
 
+pub use approved::Particulars;
 pub use callback::DeliveryStatus;
 pub use reason::{Reason, ReasonCode, RetryRule};
 
@@ -139,6 +143,8 @@ pub struct EmailContent {
 pub struct SmsContent {
     /// The text, one line.
     pub text: String,
+    /// What the text says as values, for carriers that send only texts approved beforehand.
+    pub particulars: Option<Particulars>,
 }
 
 /// What a call says and which keys it listens for.
@@ -150,6 +156,10 @@ pub struct CallScript {
     pub prompts: Vec<String>,
     /// Keys to listen for after the last prompt; empty when the call only tells.
     pub keys: Vec<CallKey>,
+    /// What the prompts say as values, for carriers that speak only texts approved beforehand. No part of the generic
+    /// contract, so it is never written into a request.
+    #[serde(skip)]
+    pub particulars: Option<Particulars>,
 }
 
 /// A key and what pressing it means.

@@ -11,6 +11,7 @@ mod kind;
 mod segments;
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -25,7 +26,9 @@ pub use context::{CompanyText, LineText, MessageContext, Silence, TotalsText};
 pub use kind::{Locale, MessageKind};
 pub use segments::{Alphabet, Segments, segments};
 
-use crate::channel::{CallKey, CallScript, Channel, Content, EmailContent, SmsContent};
+use crate::channel::{
+    CallKey, CallScript, Channel, Content, EmailContent, Particulars, SmsContent, approved,
+};
 
 /// A text message may cost this many segments at most.
 pub const MAX_SMS_SEGMENTS: usize = 3;
@@ -182,6 +185,7 @@ impl Templates {
             templates: self,
             kind,
             locale,
+            values: values_for_gaps(&data),
             order,
             data: Value::from(Serde(data)),
         };
@@ -197,6 +201,7 @@ struct Page<'a> {
     templates: &'a Templates,
     kind: MessageKind,
     locale: Locale,
+    values: BTreeMap<&'static str, String>,
     order: Value,
     data: Value,
 }
@@ -223,7 +228,10 @@ impl Page<'_> {
                 count,
             });
         }
-        Ok(Content::Sms(SmsContent { text }))
+        Ok(Content::Sms(SmsContent {
+            text,
+            particulars: Some(self.particulars()),
+        }))
     }
 
     fn call(&self) -> Result<Content, RenderError> {
@@ -244,7 +252,16 @@ impl Page<'_> {
             language,
             prompts,
             keys: page.keys,
+            particulars: Some(self.particulars()),
         }))
+    }
+
+    fn particulars(&self) -> Particulars {
+        Particulars {
+            kind: self.kind,
+            locale: self.locale,
+            values: self.values.clone(),
+        }
     }
 
     fn fill(&self, ending: &str, layout: &str) -> Result<String, RenderError> {
@@ -257,6 +274,26 @@ impl Page<'_> {
             })
             .map_err(|error| template_error(&name, error))
     }
+}
+
+/// What an approved text may have gaps for, out of the cleaned context.
+fn values_for_gaps(data: &serde_json::Value) -> BTreeMap<&'static str, String> {
+    let text = |path: &str| data.pointer(path).and_then(serde_json::Value::as_str);
+    approved::VALUES
+        .iter()
+        .filter_map(|&name| {
+            let value = match name {
+                "order" => text("/order_number").or_else(|| text("/client_reference")),
+                // The approved text itself holds the link up to here.
+                "link_token" => text("/link").and_then(|link| Some(link.rsplit_once('/')?.1)),
+                "total" => text("/totals/total"),
+                "company_name" => text("/company/name"),
+                "company_phone" => text("/company/phone"),
+                other => text(&format!("/{other}")),
+            };
+            Some((name, clean::one_line(value?)))
+        })
+        .collect()
 }
 
 /// How the order is called: by its formal number, before that by the customer's own reference.

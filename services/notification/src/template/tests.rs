@@ -418,3 +418,32 @@ fn kinds_are_read_back_from_their_names() {
     }
     assert!("SPAM".parse::<MessageKind>().is_err());
 }
+
+#[test]
+fn values_for_approved_texts_come_with_text_messages_and_calls() {
+    let templates = templates();
+    for channel in [Channel::Sms, Channel::Phone] {
+        let content = templates
+            .render(
+                MessageKind::ConfirmationRequest,
+                channel,
+                Locale::ZhCn,
+                &order(),
+            )
+            .unwrap();
+        let particulars = match content {
+            Content::Sms(sms) => sms.particulars.unwrap(),
+            Content::Call(call) => call.particulars.unwrap(),
+            Content::Email(_) => panic!("a letter"),
+        };
+        assert_eq!(particulars.kind, MessageKind::ConfirmationRequest);
+        assert_eq!(particulars.locale, Locale::ZhCn);
+        let value = |name| particulars.values.get(name).map(String::as_str);
+        let link = order().link.unwrap();
+        assert_eq!(value("order"), Some("CS-2026-000123"));
+        assert_eq!(value("code"), order().code.as_deref());
+        assert_eq!(value("link_token"), link.rsplit('/').next());
+        assert_eq!(value("customer_name"), Some("Li Wei"));
+        assert_eq!(value("total"), order().totals.map(|it| it.total).as_deref());
+    }
+}

@@ -107,6 +107,7 @@ async fn the_requests_on_the_page_are_what_we_send() {
         1,
         Content::Sms(SmsContent {
             text: text.to_owned(),
+            particulars: None,
         }),
     );
     let key = |digit: &str, means| CallKey {
@@ -127,6 +128,7 @@ async fn the_requests_on_the_page_are_what_we_send() {
             key("2", KeyMeaning::Object),
             key("9", KeyMeaning::Repeat),
         ],
+        particulars: None,
     };
     sender.send(&sms, now()).await;
     sender.send(&numbered(2, Content::Call(call)), now()).await;

@@ -38,7 +38,13 @@ fn sender(stub: &GatewayStub) -> GatewaySender {
 
 fn sms() -> Outgoing {
     let text = "Open https://o.example/k3 or reply 482913.".to_owned();
-    outgoing("+8613800138000", Content::Sms(SmsContent { text }))
+    outgoing(
+        "+8613800138000",
+        Content::Sms(SmsContent {
+            text,
+            particulars: None,
+        }),
+    )
 }
 
 async fn outcome(answer: Answer) -> Outcome {
@@ -115,6 +121,7 @@ async fn a_call_goes_out_with_prompts_and_keys() {
             digit: "1".to_owned(),
             means: KeyMeaning::Confirm,
         }],
+        particulars: None,
     };
     let message = outgoing("+8613800138000", Content::Call(script));
     assert!(matches!(

@@ -1,0 +1,3 @@
+//! Alibaba Cloud: text messages and calls.
+
+pub mod acs3;

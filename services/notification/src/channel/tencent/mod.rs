@@ -1,0 +1,3 @@
+//! Tencent Cloud: text messages.
+
+pub mod tc3;
