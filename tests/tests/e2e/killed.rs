@@ -2,8 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::Path,
     process::Stdio,
     sync::{
         Arc,
@@ -19,44 +19,10 @@ use futures::future::join_all;
 use tokio::process::{Child, Command};
 use tonic::{Code, Request, transport::Endpoint};
 
+use crate::program::{free_address, program};
+
 const ROUNDS: u32 = 20;
 const CLIENTS: usize = 8;
-
-/// The program itself: the one that `COUNTERSIGN_BIN` names, else the one beside this test, which is built when it is not
-/// there.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told by the environment what to test"
-)]
-async fn program() -> PathBuf {
-    if let Some(given) = std::env::var_os("COUNTERSIGN_BIN") {
-        return given.into();
-    }
-    let beside = std::env::current_exe()
-        .unwrap()
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .join("countersign");
-    if !beside.is_file() {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "-p", "countersign"])
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-            .status()
-            .await
-            .unwrap();
-        assert!(built.success(), "the program builds");
-    }
-    beside
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
 
 fn start(program: &Path, url: &str, address: SocketAddr, folder: &Path) -> Child {
     Command::new(program)

@@ -2,12 +2,11 @@
 //!
 //! Order number i is always the same and every call is named by it, so that playing again goes on where it was cut off.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, time::Instant};
 
-use countersign_domain::{ids::OrderId, secrets::LinkKey};
-use countersign_proto::v1::Order;
+use countersign_domain::secrets::LinkKey;
 use countersign_runtime::config::Config;
-use countersign_store::{FIRST_GENERATION, Store};
+use countersign_store::Store;
 use futures::{StreamExt as _, stream};
 
 use crate::{
@@ -16,12 +15,16 @@ use crate::{
     roles,
 };
 
+mod orders;
 mod parts;
 mod play;
 mod shop;
+mod steps;
+mod summary;
 
-use play::Player;
+use play::{COURSES, Player};
 use shop::Shop;
+use summary::{bars, next};
 
 /// Orders that are played at the same time; less than the distance at which an order repeats another.
 const AT_ONCE: usize = 8;
@@ -52,23 +55,26 @@ impl Stage {
 
 /// Plays `count` orders and tells where they ended. What one order meets does not stop the others.
 pub(crate) async fn play(stage: Stage, count: u32) -> anyhow::Result<()> {
+    let began = Instant::now();
     let connection = send::connect(&stage.target, "sample").await?;
     let shop = Shop::read()?;
     shop.register(&connection).await?;
     let player = Player::new(&connection, &shop, &stage.link_key);
     let mut progress = Progress::new("orders", count.into());
     let mut failed: BTreeMap<String, u64> = BTreeMap::new();
-    let mut shown: Option<Order> = None;
+    // The first order of each course, to be looked at.
+    let mut shown = BTreeMap::new();
     let mut plays = stream::iter(0..count)
-        .map(|number| player.play(number))
+        .map(|number| {
+            let play = player.play(number);
+            async move { (number, play.await) }
+        })
         .buffered(AT_ONCE);
-    while let Some(played) = plays.next().await {
+    while let Some((number, played)) = plays.next().await {
         progress.add(1);
         match played {
             Ok(order) => {
-                if shown.is_none() || order.confirm_time.is_none() && number_of(&order) < 20 {
-                    shown = Some(order);
-                }
+                shown.entry(number % COURSES).or_insert(order);
             }
             Err(told) => *failed.entry(told).or_default() += 1,
         }
@@ -76,40 +82,14 @@ pub(crate) async fn play(stage: Stage, count: u32) -> anyhow::Result<()> {
     progress.finish();
     let overview = stage.store.overview().await?;
     say(&format!(
-        "{count} orders were played. All orders, by state:"
+        "{count} orders were played in {:.1} s. All orders, by state:\n",
+        began.elapsed().as_secs_f64()
     ));
-    table("", &overview.orders);
+    say(&bars(&overview.orders));
     if !failed.is_empty() {
         say("steps that were refused:");
         table("", &failed);
     }
-    say(&next(&stage, shown.as_ref()));
+    say(&next(&stage, &shown));
     Ok(())
-}
-
-fn number_of(order: &Order) -> u32 {
-    order
-        .client_reference
-        .rsplit('-')
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(u32::MAX)
-}
-
-/// What to open next.
-fn next(stage: &Stage, order: Option<&Order>) -> String {
-    let mut text = format!("\nWhat to look at next:\n  {}/mailbox\n", stage.pages);
-    let id = order.and_then(|order| OrderId::from_resource_name(&order.name).ok());
-    // Writing into a String cannot fail.
-    if let Some(id) = id {
-        let token = stage.link_key.link_token(id, FIRST_GENERATION);
-        writeln!(text, "  {}/o/{token}  (a customer's page)", stage.pages).ok();
-    }
-    let target = stage.target.trim_start_matches("http://");
-    writeln!(
-        text,
-        "  grpcurl -plaintext -d '{{\"filter\": \"state = \\\"UNDER_AUDIT\\\"\"}}' {target} countersign.v1.OrderService/ListOrders"
-    )
-    .ok();
-    text
 }

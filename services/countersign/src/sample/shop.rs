@@ -1,14 +1,13 @@
 //! The shop's own data: `sample/*.csv`, in the form that `import` takes without a mapping.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::Context as _;
 use countersign_proto::v1::{
-    Customer, GetStockLevelRequest, ImportCustomersRequest, ImportPricesRequest,
-    ImportProductsRequest, ImportStockLevelsRequest, Price, Product, StockLevel,
+    Customer, ImportCustomersRequest, ImportPricesRequest, ImportProductsRequest,
+    ImportStockLevelsRequest, ListStockLevelsRequest, Price, Product, StockLevel,
     catalog_service_client::CatalogServiceClient, customer_service_client::CustomerServiceClient,
 };
-use tonic::Code;
 
 use crate::import::{
     mapping::Mapping,
@@ -81,18 +80,12 @@ impl Shop {
         })
     }
 
-    /// Makes everything, unless it has been made: counting the stock again would undo what was sold since.
+    /// Makes everything, unless it has been made: counting the stock again would undo what was sold since. Nothing is sold
+    /// before all of it is there, so what was cut off half-way is made once more.
     pub(super) async fn register(&self, connection: &Connection) -> anyhow::Result<()> {
         let mut catalog = CatalogServiceClient::new(connection.clone());
-        let name = self
-            .stock
-            .last()
-            .map(|level| level.name.clone())
-            .unwrap_or_default();
-        match catalog.get_stock_level(GetStockLevelRequest { name }).await {
-            Ok(_) => return Ok(()),
-            Err(status) if status.code() == Code::NotFound => {}
-            Err(status) => return Err(status).context("look for the sample's stock"),
+        if self.is_registered(&mut catalog).await? {
+            return Ok(());
         }
         let customers = CustomerServiceClient::new(connection.clone());
         let rows = numbered(&self.customers, |row, customer| ImportCustomersRequest {
@@ -155,6 +148,36 @@ impl Shop {
             |_, answer| accepted(&answer.error),
         )
         .await
+    }
+}
+
+impl Shop {
+    /// Whether all stock has been counted. Levels are imported in several batches, so the last one says nothing.
+    async fn is_registered(
+        &self,
+        catalog: &mut CatalogServiceClient<Connection>,
+    ) -> anyhow::Result<bool> {
+        let mut missing: HashSet<&str> = self.stock.iter().map(|it| it.name.as_str()).collect();
+        let mut page_token = String::new();
+        loop {
+            let request = ListStockLevelsRequest {
+                parent: "warehouses/-".to_owned(),
+                page_size: 1_000,
+                page_token,
+            };
+            let page = catalog
+                .list_stock_levels(request)
+                .await
+                .context("look for the sample's stock")?
+                .into_inner();
+            for level in &page.stock_levels {
+                missing.remove(level.name.as_str());
+            }
+            if missing.is_empty() || page.next_page_token.is_empty() {
+                return Ok(missing.is_empty());
+            }
+            page_token = page.next_page_token;
+        }
     }
 }
 
