@@ -124,7 +124,7 @@ fn is_code(code: &str) -> bool {
 
 /// What a text looks like without what it says: words become `a`, numbers `9`. Enough to tell a login page from cut
 /// JSON, too little to give away a customer.
-fn shape(body: &[u8]) -> String {
+pub(super) fn shape(body: &[u8]) -> String {
     let mut out = String::new();
     for &byte in body.iter().take(400) {
         let mark = match byte {

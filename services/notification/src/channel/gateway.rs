@@ -258,7 +258,7 @@ fn traceparent(text: &str) -> Option<HeaderValue> {
     fits.then(|| HeaderValue::from_str(text).ok()).flatten()
 }
 
-fn is_e164(number: &str) -> bool {
+pub(super) fn is_e164(number: &str) -> bool {
     number.strip_prefix('+').is_some_and(|digits| {
         (7..=15).contains(&digits.len())
             && !digits.starts_with('0')
@@ -270,7 +270,7 @@ pub(super) fn is_provider_id(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn safe_url(field: &'static str, text: &str) -> Result<Url, GatewayConfigError> {
+pub(super) fn safe_url(field: &'static str, text: &str) -> Result<Url, GatewayConfigError> {
     let wrong = || GatewayConfigError::Url { field };
     let url = Url::parse(text).map_err(|_| wrong())?;
     let host = url.host_str().ok_or_else(wrong)?;

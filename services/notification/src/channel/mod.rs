@@ -17,6 +17,7 @@ pub mod relay;
 pub mod signature;
 pub mod smtp;
 pub mod tencent;
+pub mod twilio;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;

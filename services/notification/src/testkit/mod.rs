@@ -13,11 +13,15 @@
 )]
 
 mod gateway_stub;
+mod http_talk;
 mod mail_sink;
 mod mail_talk;
 mod script;
 mod tls;
+mod twilio_stub;
 
-pub use gateway_stub::{AcceptedMessage, Answer, GatewayStub, SeenRequest};
+pub use gateway_stub::{AcceptedMessage, GatewayStub};
+pub use http_talk::{Answer, SeenRequest};
 pub use mail_sink::{Act, MailSink, MailSinkConfig, ReceivedMail, SinkTls, Stage};
 pub use tls::TestTls;
+pub use twilio_stub::{TwilioAccepted, TwilioStub};

@@ -3,6 +3,7 @@
 mod contract;
 mod gateway;
 mod mail;
+mod twilio;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
