@@ -183,7 +183,7 @@ impl TwilioSender {
     ) -> Vec<(&'static str, String)> {
         let mut form = vec![
             ("To", message.to.expose_secret().to_owned()),
-            self.from_field(),
+            self.sender_field(),
             ("Body", text.to_owned()),
             ("StatusCallback", self.callback("sms/status", message, None)),
         ];
@@ -210,7 +210,7 @@ impl TwilioSender {
         });
         let mut form = vec![
             ("To", message.to.expose_secret().to_owned()),
-            self.from_field(),
+            self.sender_field(),
             ("Twiml", twiml),
             (
                 "StatusCallback",
@@ -227,7 +227,7 @@ impl TwilioSender {
         Some(form)
     }
 
-    fn from_field(&self) -> (&'static str, String) {
+    fn sender_field(&self) -> (&'static str, String) {
         match &self.from {
             TwilioFrom::Number(number) => ("From", number.clone()),
             TwilioFrom::MessagingService(sid) => ("MessagingServiceSid", sid.clone()),
