@@ -69,6 +69,27 @@ pub(crate) async fn create(manager: &SchemaManager<'_>, tables: &[Table]) -> Res
     Ok(())
 }
 
+/// Adds a column that is not there yet. Its definition needs a default: old binaries do not know the column.
+pub(crate) async fn add_column(
+    manager: &SchemaManager<'_>,
+    table: &str,
+    column: &str,
+    definition: &str,
+) -> Result<(), DbErr> {
+    if manager.has_column(table, column).await? {
+        return Ok(());
+    }
+    let sqlite = manager.get_database_backend() == DatabaseBackend::Sqlite;
+    let definition = spell(definition, sqlite);
+    manager
+        .get_connection()
+        .execute_unprepared(&format!(
+            "ALTER TABLE {table} ADD COLUMN {column} {definition}"
+        ))
+        .await
+        .map(|_| ())
+}
+
 /// Drops tables, last first.
 pub(crate) async fn drop_all(manager: &SchemaManager<'_>, tables: &[Table]) -> Result<(), DbErr> {
     for table in tables.iter().rev() {

@@ -18,16 +18,25 @@ use countersign_domain::{
 };
 use countersign_runtime::{clock::SharedClock, lifecycle::Lifecycle};
 use countersign_store::{Claimed, Finish, Start, StartOutcome, Store, StoreError};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    context::Writer, ids::Ids, metrics::Metrics, template::Templates, transport::Transports,
+    account::{Account, Permit},
+    bell::Bell,
+    context::Writer,
+    ids::Ids,
+    metrics::Metrics,
+    template::Templates,
+    transport::Transports,
 };
 use job::Job;
 
 /// Messages that are claimed and begun together; each then goes its own way.
 const BATCH: usize = 128;
+/// Pause of a lane that found nothing, before it looks again.
+const BREATH: Duration = Duration::from_millis(5);
 
 /// What all deliveries need.
 pub(crate) struct Courier {
@@ -40,12 +49,14 @@ pub(crate) struct Courier {
     pub(crate) metrics: Metrics,
     pub(crate) lease: Duration,
     pub(crate) poll: Duration,
-    /// Messages being sent at the same time.
-    pub(crate) workers: usize,
+    /// What is under way at the end of the process gets this long.
+    pub(crate) grace: Duration,
     /// Told when there is something to deliver.
-    pub(crate) queue: Arc<Notify>,
+    pub(crate) queue: Bell,
     /// What this process has, with the tokens.
     pub(crate) held: Mutex<HashMap<DeliveryId, Uuid>>,
+    /// Cancelled shortly before the process ends: what is still unanswered then is in doubt.
+    pub(crate) cut: CancellationToken,
 }
 
 /// Orders and rounds of a batch.
@@ -71,35 +82,60 @@ impl Courier {
             "delivery-recovery",
             keeper::recover(courier.clone(), lifecycle.soft()),
         );
-        let soft = lifecycle.soft();
-        let spawner = lifecycle.clone();
-        lifecycle.spawn("delivery", async move {
-            let slots = Arc::new(Semaphore::new(courier.workers.max(1)));
-            while !soft.is_cancelled() {
-                let permits = tokio::select! {
-                    () = soft.cancelled() => break,
-                    permits = free_slots(&slots) => permits,
-                };
-                match courier.clone().round(permits, &results, &spawner).await {
-                    Ok(0) => {}
-                    Ok(_) => continue,
-                    Err(error) => {
-                        tracing::warn!(error = %error, "claiming deliveries failed; it is tried again");
-                    }
-                }
-                tokio::select! {
-                    () = soft.cancelled() => {}
-                    () = courier.queue.notified() => {}
-                    () = tokio::time::sleep(courier.poll) => {}
+        lifecycle.spawn(
+            "gateways",
+            keeper::watch_gateways(courier.clone(), lifecycle.soft()),
+        );
+        lifecycle.spawn("drain", keeper::drain(courier.clone(), lifecycle.soft()));
+        for account in courier.transports.accounts() {
+            let lane = courier.clone().lane(
+                account.clone(),
+                results.clone(),
+                lifecycle.clone(),
+                lifecycle.soft(),
+            );
+            lifecycle.spawn("delivery", lane);
+        }
+    }
+
+    /// Sends what goes through one account. Each has a lane of its own: one that fails or is slow keeps no other waiting.
+    async fn lane(
+        self: Arc<Self>,
+        account: Arc<Account>,
+        results: mpsc::Sender<Finish>,
+        lifecycle: Lifecycle,
+        soft: CancellationToken,
+    ) {
+        let mut bell = self.queue.listen();
+        while !soft.is_cancelled() {
+            let permits = tokio::select! {
+                () = soft.cancelled() => return,
+                permits = account.permits(BATCH) => permits,
+            };
+            bell.mark_unchanged();
+            let claimed = self.clone().round(&account, permits, &results, &lifecycle);
+            match claimed.await {
+                Ok(0) => {}
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::warn!(error = %error, "claiming deliveries failed; it is tried again");
                 }
             }
-        });
+            // Rings come with every batch of results; one look serves several of them.
+            tokio::time::sleep(BREATH).await;
+            tokio::select! {
+                () = soft.cancelled() => {}
+                _ = bell.changed() => {}
+                () = tokio::time::sleep(self.poll) => {}
+            }
+        }
     }
 
     /// Claims as many as there are permits, begins them together and sends each by itself.
     async fn round(
         self: Arc<Self>,
-        mut permits: Vec<OwnedSemaphorePermit>,
+        account: &Arc<Account>,
+        permits: Vec<Permit>,
         results: &mpsc::Sender<Finish>,
         lifecycle: &Lifecycle,
     ) -> Result<usize, StoreError> {
@@ -108,12 +144,40 @@ impl Courier {
         let lease = TimeDelta::from_std(self.lease).unwrap_or(TimeDelta::seconds(30));
         let claimed = self
             .store
-            .claim_deliveries(token, now, lease, permits.len() as u64)
+            .claim_deliveries(token, account.channel, now, lease, permits.len() as u64)
             .await?;
         if claimed.is_empty() {
             return Ok(0);
         }
         let count = claimed.len();
+        let ids: Vec<DeliveryId> = claimed.iter().map(|it| it.delivery.id).collect();
+        let jobs = match self.prepare(account, token, claimed, now).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                // Nothing has been begun; what has been nevertheless is in doubt when the lease ends.
+                self.give_back(token, &ids).await;
+                return Err(error);
+            }
+        };
+        for (job, mut permit) in jobs.into_iter().zip(permits) {
+            self.hold(job.claimed.delivery.id, token);
+            permit.spend();
+            let (courier, results) = (self.clone(), results.clone());
+            lifecycle.spawn("delivery-job", async move {
+                job.run(&courier, &mut permit, &results).await;
+            });
+        }
+        Ok(count)
+    }
+
+    /// Makes jobs of what was claimed: the last checks, and the tries on record.
+    async fn prepare(
+        &self,
+        account: &Account,
+        token: Uuid,
+        claimed: Vec<Claimed>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Job>, StoreError> {
         // Read before the last check: what is rendered is what the check found to be in force.
         let facts = self.facts(&claimed).await?;
         let (doubtful, fresh): (Vec<Claimed>, Vec<Claimed>) = claimed.into_iter().partition(|it| {
@@ -121,19 +185,13 @@ impl Courier {
                 .last()
                 .is_some_and(|last| last.outcome == AttemptOutcome::InDoubt)
         });
-        let started = self.start(token, &fresh, now).await?;
+        let started = self.start(account, token, &fresh, now).await?;
         let mut jobs: Vec<Job> = fresh
             .into_iter()
             .zip(started)
             .filter_map(|(claimed, attempt)| {
-                let (attempt, number) = attempt?;
-                Some(Self::job(
-                    claimed,
-                    &facts,
-                    token,
-                    now,
-                    Some((attempt, number)),
-                ))
+                let attempt = attempt?;
+                Some(Self::job(claimed, &facts, token, now, Some(attempt)))
             })
             .collect();
         jobs.extend(
@@ -141,16 +199,18 @@ impl Courier {
                 .into_iter()
                 .map(|claimed| Self::job(claimed, &facts, token, now, None)),
         );
-        for job in jobs {
-            self.hold(job.claimed.delivery.id, token);
-            let permit = permits.pop();
-            let (courier, results) = (self.clone(), results.clone());
-            lifecycle.spawn("delivery-job", async move {
-                job.run(&courier, &results).await;
-                drop(permit);
-            });
+        Ok(jobs)
+    }
+
+    /// Gives back at once what was claimed and cannot be begun.
+    async fn give_back(&self, token: Uuid, ids: &[DeliveryId]) {
+        let released = async {
+            let now = self.store.now().await?;
+            self.store.release_deliveries(token, ids, now).await
+        };
+        if let Err(error) = released.await {
+            tracing::warn!(error = %error, "claimed messages wait for the end of their lease");
         }
-        Ok(count)
     }
 
     fn job(
@@ -177,6 +237,7 @@ impl Courier {
     /// Puts tries on record. Nothing where the message may not be sent after all.
     async fn start(
         &self,
+        account: &Account,
         token: Uuid,
         claimed: &[Claimed],
         now: DateTime<Utc>,
@@ -188,14 +249,17 @@ impl Courier {
                 attempt: self.ids.make(now, AttemptId::new_v7),
             })
             .collect();
-        let outcomes = self.store.start_attempts(token, &starts, now).await?;
+        let outcomes = self
+            .store
+            .start_attempts(token, &account.name, &starts, now)
+            .await?;
         Ok(starts
             .iter()
             .map(|start| match outcomes.get(&start.delivery) {
                 Some(StartOutcome::Go { number }) => Some((start.attempt, *number)),
                 Some(outcome) => {
                     tracing::info!(delivery = %start.delivery, ?outcome, "not sent");
-                    self.queue.notify_one();
+                    self.queue.ring();
                     None
                 }
                 None => None,
@@ -230,18 +294,4 @@ impl Courier {
     fn held_now(&self) -> std::sync::MutexGuard<'_, HashMap<DeliveryId, Uuid>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Waits for one free slot and takes what else is free.
-async fn free_slots(slots: &Arc<Semaphore>) -> Vec<OwnedSemaphorePermit> {
-    let mut permits = Vec::new();
-    if let Ok(permit) = slots.clone().acquire_owned().await {
-        permits.push(permit);
-    }
-    while permits.len() < BATCH
-        && let Ok(permit) = slots.clone().try_acquire_owned()
-    {
-        permits.push(permit);
-    }
-    permits
 }

@@ -4,10 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use countersign_domain::secrets::LinkKey;
 use countersign_store::{DispatchFacts, Store, StoreError};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ids::Ids, plan::plan};
+use crate::{bell::Bell, ids::Ids, plan::plan};
 
 /// Messages of one transaction.
 const BATCH: u64 = 500;
@@ -18,7 +17,7 @@ pub(crate) struct Dispatcher {
     pub(crate) link_key: LinkKey,
     pub(crate) ids: Arc<Ids>,
     /// Told when there is something to deliver.
-    pub(crate) queue: Arc<Notify>,
+    pub(crate) queue: Bell,
     pub(crate) poll: Duration,
 }
 
@@ -29,7 +28,7 @@ impl Dispatcher {
             match self.round().await {
                 Ok(0) => {}
                 Ok(_) => {
-                    self.queue.notify_one();
+                    self.queue.ring();
                     continue;
                 }
                 Err(error) => tracing::warn!(error = %error, "dispatch failed; it is tried again"),

@@ -1,5 +1,7 @@
 //! countersign-notification: turns outbox rows into messages that reach the customer, and takes in what comes back.
 
+mod account;
+mod bell;
 mod callbacks;
 pub mod channel;
 mod context;

@@ -11,7 +11,9 @@ pub(crate) struct Metrics {
     sent: Counter<u64>,
     attempts: Counter<u64>,
     possible_duplicates: Counter<u64>,
+    dead_letters: Counter<u64>,
     oldest_due_age: Gauge<f64>,
+    breaker: Gauge<u64>,
 }
 
 impl Metrics {
@@ -32,6 +34,14 @@ impl Metrics {
                     "Messages sent again although an earlier try may have reached the customer",
                 )
                 .build(),
+            dead_letters: meter
+                .u64_counter("dead_letters_total")
+                .with_description("Messages that were given up, by the code of the last failure")
+                .build(),
+            breaker: meter
+                .u64_gauge("gateway_breaker_state")
+                .with_description("0 in use, 1 being tried out, 2 left alone")
+                .build(),
             oldest_due_age: meter
                 .f64_gauge("oldest_due_age_seconds")
                 .with_unit("s")
@@ -40,13 +50,16 @@ impl Metrics {
         }
     }
 
+    /// A try that ended.
     pub(crate) fn attempt(&self, channel: &'static str, outcome: &'static str) {
         let channel = KeyValue::new("channel", channel);
-        if outcome == "SENT" {
-            self.sent.add(1, std::slice::from_ref(&channel));
-        }
         self.attempts
             .add(1, &[channel, KeyValue::new("outcome", outcome)]);
+    }
+
+    /// A message that was taken over, told at once or only when it was asked for.
+    pub(crate) fn sent(&self, channel: &'static str) {
+        self.sent.add(1, &[KeyValue::new("channel", channel)]);
     }
 
     pub(crate) fn possible_duplicate(&self, channel: &'static str) {
@@ -54,7 +67,29 @@ impl Metrics {
             .add(1, &[KeyValue::new("channel", channel)]);
     }
 
-    pub(crate) fn oldest_due_age(&self, seconds: f64) {
-        self.oldest_due_age.record(seconds, &[]);
+    /// A message that was given up. `code` is of a closed list.
+    pub(crate) fn dead_letter(&self, channel: &'static str, code: String) {
+        self.dead_letters.add(
+            1,
+            &[
+                KeyValue::new("channel", channel),
+                KeyValue::new("code", code),
+            ],
+        );
+    }
+
+    /// Messages that were given up together, for a reason that has nothing to do with their channels.
+    pub(crate) fn dead_letters(&self, code: &'static str, count: u64) {
+        self.dead_letters.add(count, &[KeyValue::new("code", code)]);
+    }
+
+    pub(crate) fn oldest_due_age(&self, channel: &'static str, seconds: f64) {
+        self.oldest_due_age
+            .record(seconds, &[KeyValue::new("channel", channel)]);
+    }
+
+    pub(crate) fn breaker(&self, gateway: &str, level: u64) {
+        self.breaker
+            .record(level, &[KeyValue::new("gateway", gateway.to_owned())]);
     }
 }

@@ -15,10 +15,12 @@ use countersign_runtime::{
     telemetry::set_parent_from_headers,
 };
 use countersign_store::Store;
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tonic::{server::NamedService as _, service::Routes, transport};
 
 use crate::{
+    bell::Bell,
     callbacks,
     context::Writer,
     deliver::Courier,
@@ -62,7 +64,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let own = &config.notification;
     let ids = Arc::new(Ids::from_system());
     let clock = SystemClock::shared();
-    let queue = Arc::new(Notify::new());
+    let queue = Bell::default();
     let transports = Transports::of(&config, &store)?;
     let mailbox = transports.any_mailbox();
     let inbox = Inbox::new(store.clone(), ids.clone());
@@ -116,9 +118,10 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         metrics: Metrics::new(),
         lease: own.lease(),
         poll: own.poll_interval(),
-        workers: own.workers,
+        grace: config.shutdown.grace(),
         queue: queue.clone(),
         held: Mutex::new(HashMap::new()),
+        cut: CancellationToken::new(),
     };
     courier.spawn(lifecycle);
     let forwarder = Forwarder {

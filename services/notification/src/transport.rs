@@ -1,6 +1,6 @@
 //! Where each channel's messages go: out, or into the local mailbox.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{message::Delivery, order::Channel};
@@ -8,6 +8,7 @@ use countersign_runtime::config::{Config, EmailTransport, Gateway, GatewayTransp
 use countersign_store::{MailboxContent, MailboxItem, MailboxKey, Store};
 use secrecy::ExposeSecret as _;
 
+use crate::account::{Account, Limits};
 use crate::channel::{
     Content, KeyMeaning, Outcome, Outgoing, Reason, ReasonCode, Sender,
     email::{EmailConfig, EmailSender},
@@ -51,39 +52,66 @@ pub(crate) enum Transport {
     Carrier(Arc<dyn Sender>),
 }
 
-/// All channels.
+/// The accounts of all channels.
 #[derive(Clone)]
 pub(crate) struct Transports {
-    email: Transport,
-    sms: Transport,
-    phone: Transport,
+    accounts: Vec<Arc<Account>>,
 }
 
 impl Transports {
     /// As configured.
     pub(crate) fn of(config: &Config, store: &Store) -> Result<Self, TransportError> {
         let url = config.notification.public_url.trim_end_matches('/');
+        let own = &config.notification;
+        let account = |channel: Channel, kind: &dyn fmt::Debug, transport: Transport| {
+            let limits = match (&transport, channel) {
+                (Transport::Mailbox(_), _) => Limits::at_once(own.workers),
+                (_, Channel::Email) => Limits::at_once(own.letters_at_once),
+                (_, Channel::Sms) => Limits::at_once(own.texts_at_once),
+                (_, Channel::Phone) => Limits {
+                    per_second: Some(own.calls_per_second),
+                    ..Limits::at_once(own.calls_at_once)
+                },
+            };
+            let name = format!("{channel}-{kind:?}").to_lowercase();
+            Account::new(name, channel, transport, limits)
+        };
         Ok(Self {
-            email: email(config, store)?,
-            sms: gateway(&config.sms, Channel::Sms, url, store)?,
-            phone: gateway(&config.phone, Channel::Phone, url, store)?,
+            accounts: vec![
+                account(
+                    Channel::Email,
+                    &config.email.transport,
+                    email(config, store)?,
+                ),
+                account(
+                    Channel::Sms,
+                    &config.sms.transport,
+                    gateway(&config.sms, Channel::Sms, url, store)?,
+                ),
+                account(
+                    Channel::Phone,
+                    &config.phone.transport,
+                    gateway(&config.phone, Channel::Phone, url, store)?,
+                ),
+            ],
         })
     }
 
-    /// The one for a channel.
-    pub(crate) const fn of_channel(&self, channel: Channel) -> &Transport {
-        match channel {
-            Channel::Email => &self.email,
-            Channel::Sms => &self.sms,
-            Channel::Phone => &self.phone,
-        }
+    /// All of them.
+    pub(crate) fn accounts(&self) -> &[Arc<Account>] {
+        &self.accounts
+    }
+
+    /// The one of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Account>> {
+        self.accounts.iter().find(|account| account.name == name)
     }
 
     /// Whether anything stays in the local mailbox.
     pub(crate) fn any_mailbox(&self) -> bool {
-        [&self.email, &self.sms, &self.phone]
-            .into_iter()
-            .any(|it| matches!(it, Transport::Mailbox(_)))
+        self.accounts
+            .iter()
+            .any(|account| matches!(account.transport, Transport::Mailbox(_)))
     }
 }
 
@@ -123,6 +151,7 @@ fn email(config: &Config, store: &Store) -> Result<Transport, TransportError> {
         .map_or("localhost", |(_, domain)| domain.trim_end_matches('>'));
     let sender = EmailSender::try_new(EmailConfig {
         reply_to: config.email.reply_to.clone(),
+        max_connections: config.notification.letters_at_once,
         ..EmailConfig::new(relay, from, domain)
     })
     .map_err(TransportError::of(Channel::Email))?;

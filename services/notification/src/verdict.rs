@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{
-    message::{AttemptOutcome, DeliveryState, OptOutReason},
+    message::{AttemptOutcome, Delivery, DeliveryState, OptOutReason},
     order::Channel,
 };
 use countersign_store::{AttemptRecord, NextStep, Verdict};
@@ -13,8 +13,8 @@ use crate::channel::{Outcome, Reason, ReasonCode, Reconciled, RetryRule};
 
 /// Tries that count, before a message is given up.
 const ATTEMPTS_MAX: usize = 8;
-/// Tries on a full mailbox.
-const FULL_MAILBOX_MAX: usize = 3;
+/// Tries on a full mailbox, and of our own program.
+const THREE_TRIES: usize = 3;
 /// Seconds after the first, second … failure.
 const SCHEDULE: [u64; ATTEMPTS_MAX] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400];
 /// The same for a relay that wants to see the message again later.
@@ -25,6 +25,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 const FREE_WAIT: Duration = Duration::from_secs(30);
 /// While our set-up is wrong.
 const CONFIG_WAIT: Duration = Duration::from_mins(5);
+/// How long a message is left to a newer version of the program, and how often it is looked at.
+const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(15);
+const UNKNOWN_WAIT: Duration = Duration::from_mins(1);
 /// Between two questions about a message that is in doubt.
 const RECONCILE_WAIT: Duration = Duration::from_mins(1);
 /// A gateway that does not know the message this long after the try has never had it: two questions were asked by then.
@@ -85,6 +88,8 @@ pub(crate) struct Tried<'a> {
     pub(crate) now: DateTime<Utc>,
     /// Between 0.8 and 1.2.
     pub(crate) jitter: f64,
+    /// After this moment the message is of no use.
+    pub(crate) deadline: Option<DateTime<Utc>>,
 }
 
 impl Tried<'_> {
@@ -142,7 +147,7 @@ pub(crate) fn judge(outcome: &Outcome, tried: &Tried<'_>) -> Judged {
         } => Judged::of(
             AttemptOutcome::NotSent,
             reason,
-            after_not_sent(why.code, *retry_after, tried),
+            within(tried, after_not_sent(why.code, *retry_after, tried)),
         ),
         Outcome::Permanent {
             reason: why,
@@ -170,8 +175,32 @@ pub(crate) fn judge(outcome: &Outcome, tried: &Tried<'_>) -> Judged {
             Judged::of(AttemptOutcome::InDoubt, reason, verdict)
         }
         Outcome::Config { .. } => {
-            Judged::of(AttemptOutcome::Config, reason, tried.again(CONFIG_WAIT))
+            let verdict = within(tried, tried.again(CONFIG_WAIT));
+            Judged::of(AttemptOutcome::Config, reason, verdict)
         }
+    }
+}
+
+/// A try that would come too late is not waited for: the next channel may still be in time.
+fn within(tried: &Tried<'_>, verdict: Verdict) -> Verdict {
+    match (verdict, tried.deadline) {
+        (Verdict::Again(time), Some(deadline)) if time >= deadline => {
+            Verdict::End(DeliveryState::Dead)
+        }
+        (verdict, _) => verdict,
+    }
+}
+
+/// A message of a newer version of the program: left to that one for a while, then dead (RELIABILITY, H-03).
+pub(crate) fn unknown_template(problem: String, delivery: &Delivery, tried: &Tried<'_>) -> Judged {
+    let verdict = if tried.now < delivery.create_time + UNKNOWN_MAX {
+        tried.again(UNKNOWN_WAIT)
+    } else {
+        Verdict::End(DeliveryState::Dead)
+    };
+    Judged {
+        error: format!("UNKNOWN_TEMPLATE: {problem}"),
+        ..Judged::of(AttemptOutcome::NotSent, None, verdict)
     }
 }
 
@@ -190,7 +219,7 @@ fn after_not_sent(code: ReasonCode, retry_after: Option<Duration>, tried: &Tried
                 .flatten()
                 .map(|seconds| Duration::from_secs(*seconds))
         }
-        RetryRule::ThreeTries if tried.failures(Some(code)) + 1 >= FULL_MAILBOX_MAX => None,
+        RetryRule::ThreeTries if tried.failures(Some(code)) + 1 >= THREE_TRIES => None,
         RetryRule::ThreeTries | RetryRule::Standard => (counted + 1 < ATTEMPTS_MAX)
             .then(|| SCHEDULE.get(counted))
             .flatten()

@@ -97,6 +97,8 @@ reason_codes! {
     AuthRefused = "AUTH_REFUSED",
     /// Our sender address or account is not allowed to send.
     SenderRefused = "SENDER_REFUSED",
+    /// Our own program failed while it wrote the message.
+    Poison = "POISON",
     /// The set-up of the channel cannot work.
     Misconfigured = "MISCONFIGURED",
 }
@@ -108,7 +110,7 @@ pub enum RetryRule {
     Standard,
     /// Wait at least 1, 5, 15, 30, 60 minutes, with the same sender and recipient.
     Greylist,
-    /// At most three tries, then the next channel.
+    /// At most three tries that end so, then the next channel.
     ThreeTries,
     /// Does not use up an attempt.
     Free,
@@ -119,7 +121,7 @@ impl ReasonCode {
     pub const fn retry_rule(self) -> RetryRule {
         match self {
             Self::Greylisted => RetryRule::Greylist,
-            Self::MailboxFull => RetryRule::ThreeTries,
+            Self::MailboxFull | Self::Poison => RetryRule::ThreeTries,
             Self::RateLimited | Self::PoolExhausted => RetryRule::Free,
             _ => RetryRule::Standard,
         }

@@ -2,18 +2,18 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{
     confirmation::Round,
     ids::AttemptId,
-    message::Delivery,
+    message::{Delivery, DeliveryState},
     order::{Channel, Order},
 };
 use countersign_runtime::telemetry::{current_traceparent, set_parent_from_traceparent};
-use countersign_store::{Claimed, Finish, Start, StartOutcome, StoreError};
+use countersign_store::{Claimed, Finish, SYSTEM, Start, StartOutcome, StoreError, Verdict};
 use futures::FutureExt as _;
 use secrecy::SecretString;
 use tokio::{sync::mpsc, time::Instant};
@@ -22,11 +22,37 @@ use uuid::Uuid;
 
 use super::Courier;
 use crate::{
-    channel::{self, Content, Doubtful, DoubtfulAttempt, Outcome, Outgoing, Reason, ReasonCode},
+    account::{Change, Permit},
+    channel::{
+        self, Content, Doubtful, DoubtfulAttempt, Outcome, Outgoing, Reason, ReasonCode, Reconciled,
+    },
     context::language,
     transport::Transport,
-    verdict::{Judged, Resolved, Tried, judge, resolve},
+    verdict::{Judged, Resolved, Tried, judge, resolve, unknown_template},
 };
+
+/// How far a job has come, for the case that it panics.
+#[derive(Default)]
+struct Progress {
+    /// Number of the try on record; 0 before there is one.
+    number: AtomicU32,
+    handed_over: AtomicBool,
+}
+
+/// Why a message cannot be written.
+enum Unwritable {
+    /// This version of the program has no such template.
+    Unknown(String),
+    /// Its template and its order do not go together.
+    Wrong(String),
+}
+
+fn stopped() -> Reason {
+    Reason::new(
+        ReasonCode::Unconfirmed,
+        "the worker stopped before the answer came",
+    )
+}
 
 /// A claimed message with what it says.
 pub(super) struct Job {
@@ -42,7 +68,12 @@ pub(super) struct Job {
 
 impl Job {
     /// Sends it and hands its result on.
-    pub(super) async fn run(self, courier: &Courier, results: &mpsc::Sender<Finish>) {
+    pub(super) async fn run(
+        self,
+        courier: &Courier,
+        permit: &mut Permit,
+        results: &mpsc::Sender<Finish>,
+    ) {
         let delivery = &self.claimed.delivery;
         let span = tracing::info_span!(
             "deliver",
@@ -50,11 +81,12 @@ impl Job {
             order = %delivery.order_id,
             kind = %delivery.kind,
             channel = %delivery.channel,
+            gateway = permit.account.name,
         );
         if let Some(traceparent) = &delivery.details.traceparent {
             set_parent_from_traceparent(&span, traceparent);
         }
-        let finish = self.work(courier).instrument(span).await;
+        let finish = self.guarded(courier, permit).instrument(span).await;
         match finish {
             Some(finish) => {
                 if results.send(finish).await.is_err() {
@@ -67,56 +99,87 @@ impl Job {
         }
     }
 
-    async fn work(&self, courier: &Courier) -> Option<Finish> {
-        let handed_over = AtomicBool::new(false);
+    /// A panic is this message's misfortune, not the worker's (RELIABILITY, H-01).
+    async fn guarded(&self, courier: &Courier, permit: &mut Permit) -> Option<Finish> {
+        let progress = Progress::default();
+        let work = AssertUnwindSafe(self.work(courier, permit, &progress)).catch_unwind();
+        if let Ok(finish) = work.await {
+            return finish;
+        }
+        tracing::error!("sending panicked");
+        let begun = progress.number.load(Ordering::Relaxed);
+        let doubt = || Reason::new(ReasonCode::Unconfirmed, "our own program failed");
+        let judged = if progress.handed_over.load(Ordering::Relaxed) {
+            self.judged(courier, &Outcome::InDoubt { reason: doubt() })
+        } else if begun > 0 {
+            let text = "our own program failed before anything was sent";
+            let reason = Reason::new(ReasonCode::Poison, text);
+            self.judged(courier, &Outcome::not_sent(reason))
+        } else {
+            let unknown = Reconciled::Unknown { reason: doubt() };
+            match resolve(&unknown, &self.tried(courier)) {
+                Resolved::Write(judged) => *judged,
+                Resolved::Resend => return None,
+            }
+        };
+        let number = if begun > 0 {
+            begun
+        } else {
+            self.claimed.delivery.attempts
+        };
+        Some(self.finish(courier, judged, number).await)
+    }
+
+    async fn work(
+        &self,
+        courier: &Courier,
+        permit: &mut Permit,
+        progress: &Progress,
+    ) -> Option<Finish> {
         let begun = match self.attempt {
             Some(attempt) => Ok(Some(attempt)),
-            None => match self.clear_up(courier).await {
+            None => match self.clear_up(courier, permit).await {
                 Resolved::Write(judged) => {
-                    return Some(
-                        self.finish(courier, *judged, self.claimed.delivery.attempts)
-                            .await,
-                    );
+                    let number = self.claimed.delivery.attempts;
+                    return Some(self.finish(courier, *judged, number).await);
                 }
-                Resolved::Resend => self.begin_again(courier).await,
+                Resolved::Resend => self.begin_again(courier, permit).await,
             },
         };
         let (attempt, number) = match begun {
             Ok(attempt) => attempt?,
-            // Nothing was sent: the lease ends, and another try is made.
+            // Nothing was sent.
             Err(error) => {
                 tracing::warn!(error = %error, "a message in doubt could not be cleared up");
+                courier
+                    .give_back(self.token, &[self.claimed.delivery.id])
+                    .await;
                 return None;
             }
         };
-        let sending = AssertUnwindSafe(self.send(courier, attempt, &handed_over)).catch_unwind();
-        let judged = sending.await.unwrap_or_else(|_| {
-            tracing::error!("sending panicked");
-            let text = "our own program failed";
-            self.judged(
-                courier,
-                &if handed_over.load(Ordering::Relaxed) {
-                    Outcome::InDoubt {
-                        reason: Reason::new(ReasonCode::Unconfirmed, text),
-                    }
-                } else {
-                    Outcome::not_sent(Reason::new(ReasonCode::MessageInvalid, text))
-                },
-            )
-        });
+        progress.number.store(number, Ordering::Relaxed);
+        let judged = self.send(courier, permit, attempt, progress).await;
         Some(self.finish(courier, judged, number).await)
     }
 
     async fn send(
         &self,
         courier: &Courier,
+        permit: &mut Permit,
         attempt: AttemptId,
-        handed_over: &AtomicBool,
+        progress: &Progress,
     ) -> Judged {
         let delivery = &self.claimed.delivery;
         let content = match self.content(courier) {
             Ok(content) => content,
-            Err(problem) => {
+            Err(Unwritable::Unknown(problem)) => {
+                tracing::warn!(
+                    problem,
+                    "a message is left to a newer version of the program"
+                );
+                return unknown_template(problem, delivery, &self.tried(courier));
+            }
+            Err(Unwritable::Wrong(problem)) => {
                 tracing::error!(problem, "a message cannot be written");
                 return Judged::unrenderable(format!("RENDER: {problem}"));
             }
@@ -129,30 +192,83 @@ impl Job {
             to: SecretString::from(delivery.recipient.reveal()),
             content,
             traceparent: current_traceparent().or_else(|| delivery.details.traceparent.clone()),
-            deadline: self.round.as_ref().map(|round| round.expire_time),
+            deadline: self.deadline(),
         };
-        handed_over.store(true, Ordering::Relaxed);
-        let outcome = courier
-            .transports
-            .of_channel(delivery.channel)
-            .send(delivery, &outgoing, courier.clock.now())
-            .await;
+        progress.handed_over.store(true, Ordering::Relaxed);
+        let account = permit.account.clone();
+        let sending = account
+            .transport
+            .send(delivery, &outgoing, courier.clock.now());
+        let outcome = tokio::select! {
+            biased;
+            outcome = sending => outcome,
+            () = courier.cut.cancelled() => Outcome::InDoubt { reason: stopped() },
+        };
+        let change = permit.report(&outcome);
+        self.share(courier, &account.name, change, &outcome).await;
         self.judged(courier, &outcome)
     }
 
-    fn content(&self, courier: &Courier) -> Result<Content, String> {
+    /// Tells all replicas that an account cannot work as it is set up, or that it works again.
+    async fn share(
+        &self,
+        courier: &Courier,
+        gateway: &str,
+        change: Option<Change>,
+        outcome: &Outcome,
+    ) {
+        let store = &courier.store;
+        let told = async {
+            let now = store.now().await?;
+            match change {
+                Some(Change::Opened {
+                    pause,
+                    config: true,
+                }) => {
+                    let reason = outcome.reason().map_or_else(String::new, Reason::to_string);
+                    let until = TimeDelta::from_std(pause).ok().map(|pause| now + pause);
+                    store
+                        .hold_gateway(gateway, &reason, until, SYSTEM, now)
+                        .await
+                }
+                Some(Change::Closed) => store.release_gateway(gateway, SYSTEM, now).await,
+                _ => Ok(false),
+            }
+        };
+        if change.is_some()
+            && let Err(error) = told.await
+        {
+            tracing::warn!(error = %error, gateway, "the other replicas find out for themselves");
+        }
+    }
+
+    fn content(&self, courier: &Courier) -> Result<Content, Unwritable> {
         let delivery = &self.claimed.delivery;
-        let order = self.order.as_ref().ok_or("there is no such order")?;
-        let kind = delivery
-            .kind
-            .as_str()
-            .parse()
-            .map_err(|error: crate::template::RenderError| error.to_string())?;
+        #[cfg(test)]
+        crate::tests::break_here(delivery.recipient.reveal());
+        let wrong = |problem: String| Unwritable::Wrong(problem);
+        let order = self
+            .order
+            .as_ref()
+            .ok_or_else(|| wrong("there is no such order".to_owned()))?;
+        let kind =
+            delivery
+                .kind
+                .as_str()
+                .parse()
+                .map_err(|error: crate::template::RenderError| {
+                    Unwritable::Unknown(error.to_string())
+                })?;
         let context = courier.writer.context(delivery, order, self.round.as_ref());
         courier
             .templates
             .render(kind, carried_by(delivery), language(order), &context)
-            .map_err(|error| error.to_string())
+            .map_err(|error| wrong(error.to_string()))
+    }
+
+    /// After this moment the message is of no use.
+    fn deadline(&self) -> Option<DateTime<Utc>> {
+        self.round.as_ref().map(|round| round.expire_time)
     }
 
     fn tried<'a>(&'a self, courier: &Courier) -> Tried<'a> {
@@ -161,6 +277,7 @@ impl Job {
             history: &self.claimed.history,
             now: self.claimed_at.0 + self.claimed_at.1.elapsed(),
             jitter: courier.ids.jitter(),
+            deadline: self.deadline(),
         }
     }
 
@@ -174,18 +291,33 @@ impl Job {
     }
 
     /// What is to become of a message whose last try may have reached the customer.
-    async fn clear_up(&self, courier: &Courier) -> Resolved {
-        let delivery = &self.claimed.delivery;
-        match courier.transports.of_channel(delivery.channel) {
+    async fn clear_up(&self, courier: &Courier, permit: &Permit) -> Resolved {
+        let asked = self
+            .claimed
+            .history
+            .last()
+            .map_or("", |last| last.gateway.as_str());
+        // The account that was given the message is asked, not the one that is used now.
+        let account = if asked.is_empty() {
+            Some(&permit.account)
+        } else {
+            courier.transports.named(asked)
+        };
+        let reconciled = match account.map(|account| &account.transport) {
             // Putting it in twice is putting it in once.
-            Transport::Mailbox(_) => Resolved::Resend,
-            Transport::Carrier(carrier) => {
-                let reconciled = carrier
-                    .reconcile(&self.doubtful(courier), courier.clock.now())
-                    .await;
-                resolve(&reconciled, &self.tried(courier))
+            Some(Transport::Mailbox(_)) => return Resolved::Resend,
+            Some(Transport::Carrier(carrier)) => {
+                let message = self.doubtful(courier);
+                let asking = carrier.reconcile(&message, courier.clock.now());
+                tokio::select! {
+                    biased;
+                    reconciled = asking => reconciled,
+                    () = courier.cut.cancelled() => Reconciled::Unknown { reason: stopped() },
+                }
             }
-        }
+            None => Reconciled::NobodyToAsk,
+        };
+        resolve(&reconciled, &self.tried(courier))
     }
 
     fn doubtful(&self, courier: &Courier) -> Doubtful {
@@ -208,7 +340,11 @@ impl Job {
     }
 
     /// Puts another try on record for a message in doubt.
-    async fn begin_again(&self, courier: &Courier) -> Result<Option<(AttemptId, u32)>, StoreError> {
+    async fn begin_again(
+        &self,
+        courier: &Courier,
+        permit: &Permit,
+    ) -> Result<Option<(AttemptId, u32)>, StoreError> {
         let now = courier.store.now().await?;
         let id = self.claimed.delivery.id;
         let attempt = courier.ids.make(now, AttemptId::new_v7);
@@ -218,7 +354,7 @@ impl Job {
         };
         let outcomes = courier
             .store
-            .start_attempts(self.token, &[start], now)
+            .start_attempts(self.token, &permit.account.name, &[start], now)
             .await?;
         let Some(StartOutcome::Go { number }) = outcomes.get(&id) else {
             return Ok(None);
@@ -235,6 +371,16 @@ impl Job {
             && let Err(error) = self.opt_out(courier, reason).await
         {
             tracing::warn!(error = %error, "an address that is not to be used again was not noted");
+        }
+        let channel = delivery.channel.as_str();
+        match judged.verdict {
+            Verdict::End(DeliveryState::Sent) => courier.metrics.sent(channel),
+            Verdict::End(DeliveryState::Dead) => {
+                let code = judged.error.split(':').next().unwrap_or_default();
+                tracing::error!(delivery = %delivery.id, code, "a message was given up");
+                courier.metrics.dead_letter(channel, code.to_owned());
+            }
+            _ => {}
         }
         Finish {
             delivery: delivery.id,

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use countersign_domain::ids::DeliveryId;
-use countersign_store::Finish;
+use countersign_domain::{ids::DeliveryId, order::Channel};
+use countersign_store::{Finish, Recovered, StoreError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -15,6 +15,12 @@ use super::Courier;
 const BATCH: usize = 256;
 /// Between two searches for workers that died; with the lease this bounds how long a message lies (RELIABILITY 3.3).
 const RECOVERY: Duration = Duration::from_secs(5);
+/// Of so many searches one also looks for messages that nobody can read.
+const BURIAL: u64 = 12;
+/// Between two looks at which accounts are held.
+const GATEWAYS: Duration = Duration::from_secs(2);
+/// Left of the grace when what is unanswered is put on record as in doubt.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Before a result is written again that the database did not take.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -39,7 +45,7 @@ pub(super) async fn write_results(courier: Arc<Courier>, mut waiting: mpsc::Rece
             }
         }
         drop(held);
-        courier.queue.notify_one();
+        courier.queue.ring();
     }
 }
 
@@ -107,20 +113,36 @@ pub(super) async fn keep_leases(courier: Arc<Courier>, soft: CancellationToken) 
 
 /// Makes due again what nobody has been heard of for, and tells how far behind the queue is.
 pub(super) async fn recover(courier: Arc<Courier>, soft: CancellationToken) {
-    loop {
+    for rounds in 0_u64.. {
         let recovered = async {
             let now = courier.store.now().await?;
             let recovered = courier.store.recover_deliveries(now, 500).await?;
-            let oldest = courier.store.oldest_due_time(now).await?;
-            let age = oldest.map_or(0.0, |due| (now - due).as_seconds_f64());
-            courier.metrics.oldest_due_age(age);
-            Ok::<usize, countersign_store::StoreError>(recovered)
+            if rounds % BURIAL == 0 {
+                let buried = courier.store.bury_unreadable_messages(now).await?;
+                courier.metrics.dead_letters("UNREADABLE", buried as u64);
+            }
+            for channel in Channel::ALL {
+                let oldest = courier.store.oldest_due_time(*channel, now).await?;
+                let age = oldest.map_or(0.0, |due| (now - due).as_seconds_f64());
+                courier.metrics.oldest_due_age(channel.as_str(), age);
+            }
+            Ok::<Recovered, StoreError>(recovered)
         };
         match recovered.await {
-            Ok(0) => {}
-            Ok(recovered) => {
-                tracing::warn!(recovered, "a worker died; its messages are due again");
-                courier.queue.notify_one();
+            Ok(Recovered {
+                due: 0,
+                poisoned: 0,
+            }) => {}
+            Ok(Recovered { due, poisoned }) => {
+                tracing::warn!(due, "a worker died; its messages are due again");
+                if poisoned > 0 {
+                    tracing::error!(
+                        poisoned,
+                        "messages were given up that lost three workers each"
+                    );
+                    courier.metrics.dead_letters("POISON", poisoned as u64);
+                }
+                courier.queue.ring();
             }
             Err(error) => tracing::warn!(error = %error, "looking for lost messages failed"),
         }
@@ -128,5 +150,59 @@ pub(super) async fn recover(courier: Arc<Courier>, soft: CancellationToken) {
             () = soft.cancelled() => return,
             () = tokio::time::sleep(RECOVERY) => {}
         }
+    }
+}
+
+/// Makes the accounts known, and does with them what all replicas have agreed on.
+pub(super) async fn watch_gateways(courier: Arc<Courier>, soft: CancellationToken) {
+    let accounts = courier.transports.accounts();
+    let mut registered = false;
+    loop {
+        let followed = async {
+            let now = courier.store.now().await?;
+            if !registered {
+                let names: Vec<(String, Channel)> = accounts
+                    .iter()
+                    .map(|account| (account.name.clone(), account.channel))
+                    .collect();
+                courier.store.register_gateways(&names, now).await?;
+                registered = true;
+            }
+            for record in courier.store.list_gateways().await? {
+                if let Some(account) = courier.transports.named(&record.name) {
+                    account.follow(&record, now);
+                }
+            }
+            Ok::<(), StoreError>(())
+        };
+        if let Err(error) = followed.await {
+            tracing::warn!(error = %error, "looking which gateways are held failed");
+        }
+        for account in accounts {
+            courier.metrics.breaker(&account.name, account.level());
+        }
+        tokio::select! {
+            () = soft.cancelled() => return,
+            () = tokio::time::sleep(GATEWAYS) => {}
+        }
+    }
+}
+
+/// At the end: what is under way gets the grace, but for the moment that putting the rest on record takes.
+pub(super) async fn drain(courier: Arc<Courier>, soft: CancellationToken) {
+    soft.cancelled().await;
+    let patience = courier.grace.saturating_sub(LAST_WORDS);
+    let idle = async {
+        while !courier.held_now().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if tokio::time::timeout(patience, idle).await.is_err() {
+        let unanswered = courier.held_now().len();
+        tracing::warn!(
+            unanswered,
+            "the time is over; what is unanswered is in doubt"
+        );
+        courier.cut.cancel();
     }
 }

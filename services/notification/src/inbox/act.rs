@@ -206,7 +206,7 @@ impl Forwarder {
             News::Old(_) => return Ok(Settled::Applied("OLD_NEWS".to_owned())),
             News::Written(delivery) => delivery,
         };
-        self.queue.notify_one();
+        self.queue.ring();
         match call_outcome(&delivery, status) {
             None => Ok(Settled::Applied("OK".to_owned())),
             Some(outcome) => {

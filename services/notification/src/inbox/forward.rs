@@ -1,17 +1,17 @@
 //! Hands stored replies on, again and again until each is answered.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use countersign_domain::reply::{Reply, ReplyState};
 use countersign_store::StoreError;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Inbox,
     orders::{OrderCalls, Told},
 };
+use crate::bell::Bell;
 
 /// Replies that are worked on together.
 const BATCH: u64 = 32;
@@ -47,7 +47,7 @@ pub(crate) struct Forwarder {
     pub(crate) calls: OrderCalls,
     pub(crate) poll: Duration,
     /// Told when the queue of deliveries may have changed.
-    pub(crate) queue: Arc<Notify>,
+    pub(crate) queue: Bell,
     pub(crate) link_key: countersign_domain::secrets::LinkKey,
 }
 

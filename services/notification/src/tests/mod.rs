@@ -1,5 +1,6 @@
 //! The whole worker between a database, an order service and gateways that are stubs on real sockets.
 
+mod gateways;
 mod stub;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
@@ -39,6 +40,14 @@ use stub::OrderStub;
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const MAIL: Option<&str> = Some("canary@example.com");
 const PHONE: Option<&str> = Some("+8613912345678");
+
+/// A recipient whose messages make the renderer panic.
+const POISON: &str = "poison@example.com";
+
+/// Where the worker breaks when a test wants it to.
+pub(crate) fn break_here(recipient: &str) {
+    assert_ne!(recipient, POISON, "as asked");
+}
 
 struct Stage {
     database: TestDatabase,

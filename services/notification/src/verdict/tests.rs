@@ -15,6 +15,7 @@ fn record(outcome: AttemptOutcome, error: &str) -> AttemptRecord {
         start_time: now() - TimeDelta::seconds(60),
         finish_time: Some(now()),
         error: error.to_owned(),
+        gateway: String::new(),
     }
 }
 
@@ -24,6 +25,7 @@ fn tried(channel: Channel, history: &[AttemptRecord]) -> Tried<'_> {
         history,
         now: now(),
         jitter: 1.0,
+        deadline: None,
     }
 }
 
@@ -154,4 +156,38 @@ fn our_own_mistakes_keep_the_message_and_its_tries() {
         &tried(Channel::Sms, &history),
     );
     assert_eq!(wait_of(&next), 5);
+}
+
+#[test]
+fn a_try_that_would_come_after_the_deadline_makes_way_for_the_next_channel() {
+    let soon = Tried {
+        deadline: Some(now() + TimeDelta::seconds(5)),
+        ..tried(Channel::Email, &[])
+    };
+    let judged = judge(&not_sent(ReasonCode::Unreachable, None), &soon);
+    assert_eq!(judged.verdict, Verdict::End(DeliveryState::Dead));
+    assert_eq!(judged.next, NextStep::Now);
+    let later = Tried {
+        deadline: Some(now() + TimeDelta::seconds(6)),
+        ..soon
+    };
+    let judged = judge(&not_sent(ReasonCode::Unreachable, None), &later);
+    assert_eq!(wait_of(&judged), 5);
+}
+
+#[test]
+fn h_01_the_third_failure_of_our_own_program_is_the_last() {
+    let once = record(AttemptOutcome::NotSent, "POISON: x");
+    let two = [once.clone(), once.clone()];
+    let judged = judge(
+        &not_sent(ReasonCode::Poison, None),
+        &tried(Channel::Email, &two[..1]),
+    );
+    assert_eq!(wait_of(&judged), 30);
+    let judged = judge(
+        &not_sent(ReasonCode::Poison, None),
+        &tried(Channel::Email, &two),
+    );
+    assert_eq!(judged.verdict, Verdict::End(DeliveryState::Dead));
+    assert_eq!(judged.error, "POISON: x");
 }

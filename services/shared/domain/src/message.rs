@@ -85,6 +85,16 @@ codes! {
     }
 }
 
+codes! {
+    /// Whether an account at a gateway or relay is used.
+    pub enum GatewayState {
+        /// Messages go through it.
+        Open = "OPEN",
+        /// It is left alone.
+        Held = "HELD",
+    }
+}
+
 /// An e-mail address or a number in E.164. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -200,6 +210,8 @@ mod tests {
             words.join(" "),
             "SENDING SENT NOT_SENT PERMANENT IN_DOUBT CONFIG"
         );
+        let words: Vec<&str> = GatewayState::ALL.iter().map(|it| it.as_str()).collect();
+        assert_eq!(words.join(" "), "OPEN HELD");
     }
 
     #[test]

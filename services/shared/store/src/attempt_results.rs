@@ -199,7 +199,7 @@ impl Store {
         )
     }
 
-    async fn update_joined(
+    pub(crate) async fn update_joined(
         &self,
         transaction: &DatabaseTransaction,
         update: &JoinedUpdate,
@@ -218,13 +218,13 @@ impl Store {
 }
 
 /// An UPDATE of many rows, each with values of its own, by one statement with one JSON parameter.
-struct JoinedUpdate {
-    table: &'static str,
-    columns: &'static [(&'static str, JsonType)],
+pub(crate) struct JoinedUpdate {
+    pub(crate) table: &'static str,
+    pub(crate) columns: &'static [(&'static str, JsonType)],
     /// Of the table's columns as `t.`, of the given ones as `n.`.
-    on: &'static str,
+    pub(crate) on: &'static str,
     /// Column and expression.
-    set: &'static [(&'static str, &'static str)],
+    pub(crate) set: &'static [(&'static str, &'static str)],
 }
 
 const FINISH_DELIVERIES: JoinedUpdate = JoinedUpdate {

@@ -31,6 +31,7 @@ const ATTEMPTS: Bulk = Bulk {
         "start_time",
         "error",
         "lease_token",
+        "gateway",
     ],
 };
 
@@ -49,6 +50,8 @@ pub struct AttemptRecord {
     pub finish_time: Option<DateTime<Utc>>,
     /// Code and explanation in our own words; empty when it was sent.
     pub error: String,
+    /// Name of the account that it was made through.
+    pub gateway: String,
 }
 
 /// A try to be begun.
@@ -78,10 +81,12 @@ pub enum StartOutcome {
 
 impl Store {
     /// The last checks before sending, and the record that a try is under way: still ours, the order's revision and round
-    /// still in force, the recipient still willing. One transaction for all that were claimed together.
+    /// still in force, the recipient still willing. `gateway` names the account that they go through. One transaction for
+    /// all that were claimed together.
     pub async fn start_attempts(
         &self,
         token: Uuid,
+        gateway: &str,
         starts: &[Start],
         now: DateTime<Utc>,
     ) -> Result<HashMap<DeliveryId, StartOutcome>, StoreError> {
@@ -90,7 +95,9 @@ impl Store {
         }
         self.again(|| async move {
             let transaction = self.begin_write().await?;
-            let result = self.start_in(&transaction, token, starts, now).await;
+            let result = self
+                .start_in(&transaction, token, gateway, starts, now)
+                .await;
             self.conclude(transaction, result).await
         })
         .await
@@ -100,6 +107,7 @@ impl Store {
         &self,
         transaction: &DatabaseTransaction,
         token: Uuid,
+        gateway: &str,
         starts: &[Start],
         now: DateTime<Utc>,
     ) -> Result<HashMap<DeliveryId, StartOutcome>, StoreError> {
@@ -155,6 +163,7 @@ impl Store {
                         now.into(),
                         "".into(),
                         token.into(),
+                        gateway.into(),
                     ]);
                     StartOutcome::Go {
                         number: number.unsigned_abs(),
@@ -214,6 +223,7 @@ pub(crate) fn records(
             start_time: row.start_time,
             finish_time: row.finish_time,
             error: row.error,
+            gateway: row.gateway,
         };
         histories.entry(row.delivery_id).or_default().push(record);
     }

@@ -241,6 +241,7 @@ mod tests {
             details: String::new(),
             create_time: DateTime::UNIX_EPOCH,
             finish_time: None,
+            losses: 0,
         }
     }
 

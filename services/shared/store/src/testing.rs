@@ -81,6 +81,16 @@ impl TestDatabase {
             .expect("a number named n")
     }
 
+    /// Changes rows as no repository would.
+    pub async fn execute(&self, sql: &str) {
+        let store = &self.store;
+        store
+            .connection()
+            .execute_raw(Statement::from_string(store.backend(), sql))
+            .await
+            .expect("the statement runs");
+    }
+
     /// Keeps what a statement locks (on SQLite: the whole database) until the answer is dropped or released.
     pub async fn lock(&self, sql: &str) -> Locked {
         let transaction = self.store.begin_write().await.expect("a transaction");

@@ -9,11 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::Duration;
 use countersign_domain::{
     ids::{AttemptId, DeliveryId, OrderId},
-    message::{AttemptOutcome, DeliveryState, OptOutReason, Recipient},
+    message::{AttemptOutcome, DeliveryState, GatewayState, OptOutReason, Recipient},
     order::Channel,
 };
 use countersign_store::{
-    Claimed, DispatchFacts, Finish, NextStep, Planned, Refused, Start, StartOutcome, Store,
+    Claimed, DispatchFacts, Finish, NextStep, Planned, Refused, SYSTEM, Start, StartOutcome, Store,
     Verdict,
     testing::{TestDatabase, shop::Shop},
 };
@@ -73,10 +73,16 @@ async fn dispatch(store: &Store) -> usize {
 
 async fn claim(store: &Store, token: Uuid) -> Vec<Claimed> {
     let now = store.now().await.unwrap();
-    store
-        .claim_deliveries(token, now, lease(), 100)
-        .await
-        .unwrap()
+    let mut claimed = Vec::new();
+    for channel in Channel::ALL {
+        claimed.extend(
+            store
+                .claim_deliveries(token, *channel, now, lease(), 100)
+                .await
+                .unwrap(),
+        );
+    }
+    claimed
 }
 
 async fn start(
@@ -93,7 +99,10 @@ async fn start(
             attempt: AttemptId::new_v7(now, &mut rng),
         })
         .collect();
-    store.start_attempts(token, &starts, now).await.unwrap()
+    store
+        .start_attempts(token, "test", &starts, now)
+        .await
+        .unwrap()
 }
 
 fn finish(claimed: &Claimed, token: Uuid, outcome: AttemptOutcome, verdict: Verdict) -> Finish {
@@ -203,7 +212,7 @@ async fn rival_dispatchers_and_workers_never_take_the_same() {
                 let token = token(worker * 100 + round);
                 mine.extend(
                     store
-                        .claim_deliveries(token, now, lease(), 5)
+                        .claim_deliveries(token, Channel::Email, now, lease(), 5)
                         .await
                         .unwrap(),
                 );
@@ -224,7 +233,7 @@ async fn a_claim_is_answered_by_its_index_without_a_sort() {
             continue;
         };
         let plan = database.store.explain_claim().await.unwrap();
-        assert!(plan.contains("ix_deliveries_claim"), "{plan}");
+        assert!(plan.contains("ix_deliveries_channel"), "{plan}");
         assert!(!plan.contains("filesort"), "{plan}");
     }
 }
@@ -240,11 +249,11 @@ async fn a_worker_that_dies_is_followed_by_another_and_comes_too_late_himself() 
         start(store, token(1), &zombie).await;
         // Still within its lease.
         let now = store.now().await.unwrap();
-        assert_eq!(store.recover_deliveries(now, 100).await.unwrap(), 0);
+        assert_eq!(store.recover_deliveries(now, 100).await.unwrap().due, 0);
         assert_eq!(claim(store, token(2)).await, []);
         store.shift_clock(Duration::seconds(31));
         let now = store.now().await.unwrap();
-        assert_eq!(store.recover_deliveries(now, 100).await.unwrap(), 1);
+        assert_eq!(store.recover_deliveries(now, 100).await.unwrap().due, 1);
         let second = claim(store, token(2)).await;
         assert_eq!(second.len(), 1);
         assert_eq!(second[0].history.len(), 1);
@@ -310,7 +319,7 @@ async fn a_heartbeat_keeps_a_lease_and_a_release_gives_it_back() {
         assert_eq!(lost, 0);
         store.shift_clock(Duration::seconds(25));
         let now = store.now().await.unwrap();
-        assert_eq!(store.recover_deliveries(now, 100).await.unwrap(), 0);
+        assert_eq!(store.recover_deliveries(now, 100).await.unwrap().due, 0);
         assert_eq!(
             store
                 .release_deliveries(token(9), &[id], now)
@@ -492,6 +501,176 @@ async fn a_message_without_any_address_is_kept_as_failed_and_holds_nobody_up() {
         assert_eq!(
             states(store, order.id).await,
             [(1, 1, DeliveryState::Failed), (2, 1, DeliveryState::Ready)]
+        );
+    }
+}
+
+#[tokio::test]
+async fn h_02_a_message_that_loses_three_workers_is_quarantined_and_others_flow() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        let order = shop.order(MAIL, None).await;
+        dispatch(store).await;
+        for number in 1..=3 {
+            let claimed = claim(store, token(number)).await;
+            assert_eq!(claimed.len(), 1, "{number}");
+            // The try is on record before its worker dies of it.
+            start(store, token(number), &claimed).await;
+            store.shift_clock(Duration::seconds(31));
+            let now = store.now().await.unwrap();
+            let recovered = store.recover_deliveries(now, 100).await.unwrap();
+            assert_eq!(
+                (recovered.due, recovered.poisoned),
+                if number < 3 { (1, 0) } else { (0, 1) }
+            );
+            store.shift_clock(Duration::seconds(60));
+        }
+        assert_eq!(
+            states(store, order.id).await,
+            [(1, 1, DeliveryState::Dead), (2, 1, DeliveryState::Ready)]
+        );
+        // H-04: what was tried stays on record.
+        let dead = store.list_deliveries(order.id).await.unwrap().remove(0);
+        assert!(dead.delivery.last_error.starts_with("POISON: "));
+        assert!(dead.delivery.finish_time.is_some());
+        assert_eq!(dead.history.len(), 3);
+        assert!(
+            dead.history.iter().all(
+                |attempt| attempt.error.starts_with("WORKER_LOST") && attempt.gateway == "test"
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn h_03_what_a_newer_version_has_written_is_left_to_it_and_dead_after_a_while() {
+    use DeliveryState::Ready;
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        let strange = shop.order(MAIL, None).await;
+        let plain = shop.order(MAIL, None).await;
+        dispatch(store).await;
+        database
+            .execute("UPDATE deliveries SET kind = 'FROM_THE_FUTURE' WHERE seq = 1 AND order_id = (SELECT id FROM orders WHERE client_reference = 'REF-1')")
+            .await;
+        let claimed = claim(store, token(1)).await;
+        assert_eq!(claimed.len(), 1, "others flow");
+        assert_eq!(claimed[0].delivery.order_id, plain.id);
+        assert_eq!(
+            claim(store, token(2)).await,
+            [],
+            "it is not claimed again and again"
+        );
+        store.shift_clock(Duration::minutes(16));
+        assert_eq!(claim(store, token(3)).await, []);
+        let dead = "SELECT COUNT(*) AS n FROM deliveries WHERE state = 'DEAD' AND kind = 'FROM_THE_FUTURE' AND last_error LIKE 'UNREADABLE%'";
+        assert_eq!(database.number(dead).await, 1);
+        assert_eq!(states(store, strange.id).await, [(2, 1, Ready)]);
+
+        // The same while it is still in the outbox.
+        let waiting = shop.order(MAIL, None).await;
+        database
+            .execute("UPDATE outbox SET kind = 'FROM_THE_FUTURE' WHERE seq = 1")
+            .await;
+        assert_eq!(dispatch(store).await, 1, "the other message is dispatched");
+        let now = store.now().await.unwrap();
+        assert_eq!(store.bury_unreadable_messages(now).await.unwrap(), 0);
+        let later = now + Duration::minutes(31);
+        assert_eq!(store.bury_unreadable_messages(later).await.unwrap(), 1);
+        assert_eq!(database.number(dead).await, 2);
+        assert_eq!(states(store, waiting.id).await, [(2, 1, Ready)]);
+        assert_eq!(store.oldest_outbox_time().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_put_off_without_a_try() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let order = Shop::new(store.clone()).order(MAIL, None).await;
+        dispatch(store).await;
+        let claimed = claim(store, token(1)).await;
+        let id = claimed[0].delivery.id;
+        let later = store.now().await.unwrap() + Duration::minutes(10);
+        assert_eq!(
+            store
+                .postpone_deliveries(token(9), &[(id, later)])
+                .await
+                .unwrap(),
+            0,
+            "it is somebody else's"
+        );
+        assert_eq!(
+            store
+                .postpone_deliveries(token(1), &[(id, later)])
+                .await
+                .unwrap(),
+            1
+        );
+        assert_eq!(claim(store, token(2)).await, []);
+        store.shift_clock(Duration::minutes(11));
+        let again = claim(store, token(3)).await;
+        assert_eq!(again.len(), 1);
+        assert_eq!(again[0].delivery.attempts, 0);
+        assert_eq!(again[0].delivery.order_id, order.id);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_is_held_and_released_and_the_system_overrules_nobody() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let now = store.now().await.unwrap();
+        let accounts = [
+            ("sms-gateway".to_owned(), Channel::Sms),
+            ("email-smtp".to_owned(), Channel::Email),
+        ];
+        store.register_gateways(&accounts, now).await.unwrap();
+        let found = async || {
+            let all = store.list_gateways().await.unwrap();
+            assert_eq!(all.len(), 2);
+            assert_eq!(all[0].name, "email-smtp");
+            all[1].clone()
+        };
+        assert_eq!(found().await.state, GatewayState::Open);
+        let until = now + Duration::seconds(30);
+        let hold = async |until, by| {
+            let held = store.hold_gateway("sms-gateway", "AUTH_REFUSED: x", until, by, now);
+            held.await.unwrap()
+        };
+        assert!(hold(Some(until), SYSTEM).await);
+        let held = found().await;
+        assert!(held.is_held_at(now) && !held.is_held_at(until));
+        assert_eq!(held.reason, "AUTH_REFUSED: x");
+        // Registering again, as every start does, releases nothing.
+        store.register_gateways(&accounts, now).await.unwrap();
+        assert_eq!(found().await, held);
+        assert!(hold(None, "wang").await);
+        assert!(!hold(Some(until), SYSTEM).await);
+        assert!(
+            !store
+                .release_gateway("sms-gateway", SYSTEM, now)
+                .await
+                .unwrap()
+        );
+        let held = found().await;
+        assert_eq!((held.changed_by.as_str(), held.until_time), ("wang", None));
+        assert!(
+            store
+                .release_gateway("sms-gateway", "li", now)
+                .await
+                .unwrap()
+        );
+        let open = found().await;
+        assert_eq!(open.state, GatewayState::Open);
+        assert_eq!(open.changed_by, "li");
+        assert!(
+            !store
+                .hold_gateway("none", "", None, "li", now)
+                .await
+                .unwrap()
         );
     }
 }

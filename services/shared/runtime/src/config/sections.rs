@@ -88,8 +88,16 @@ pub struct Notification {
     pub poll_interval_ms: u64,
     /// Seconds a claimed message belongs to its worker; after that another one may take it.
     pub lease_seconds: u64,
-    /// Messages being sent at the same time.
+    /// Messages being put into the local mailbox at the same time.
     pub workers: usize,
+    /// Letters being sent at the same time, each over a connection of its own.
+    pub letters_at_once: usize,
+    /// Texts being sent at the same time.
+    pub texts_at_once: usize,
+    /// Calls being ordered at the same time.
+    pub calls_at_once: usize,
+    /// Calls ordered in a second; gateways refuse more.
+    pub calls_per_second: u32,
 }
 
 impl Default for Notification {
@@ -102,6 +110,10 @@ impl Default for Notification {
             poll_interval_ms: 200,
             lease_seconds: 30,
             workers: 32,
+            letters_at_once: 10,
+            texts_at_once: 20,
+            calls_at_once: 20,
+            calls_per_second: 1,
         }
     }
 }

@@ -127,9 +127,18 @@ impl Config {
             "notification.lease_seconds",
             "must be from 5 to 3600",
         );
+        for (key, count) in [
+            ("notification.workers", notification.workers),
+            ("notification.letters_at_once", notification.letters_at_once),
+            ("notification.texts_at_once", notification.texts_at_once),
+            ("notification.calls_at_once", notification.calls_at_once),
+        ] {
+            let message = "must be from 1 to 1000";
+            problems.unless((1..=1_000).contains(&count), key, message);
+        }
         problems.unless(
-            notification.workers > 0,
-            "notification.workers",
+            notification.calls_per_second > 0,
+            "notification.calls_per_second",
             "must be at least 1",
         );
         let ports = [

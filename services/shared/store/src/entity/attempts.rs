@@ -15,6 +15,7 @@ pub struct Model {
     pub finish_time: Option<DateTimeUtc>,
     pub error: String,
     pub lease_token: Uuid,
+    pub gateway: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

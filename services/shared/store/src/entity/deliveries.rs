@@ -27,6 +27,7 @@ pub struct Model {
     pub details: String,
     pub create_time: DateTimeUtc,
     pub finish_time: Option<DateTimeUtc>,
+    pub losses: i32,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -12,6 +12,7 @@ pub mod contacts;
 pub mod customers;
 pub mod deliveries;
 pub mod delivery_notes;
+pub mod gateways;
 pub mod mailbox;
 pub mod opt_outs;
 pub mod order_events;
