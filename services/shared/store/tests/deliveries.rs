@@ -636,19 +636,19 @@ async fn a_gateway_is_held_and_released_and_the_system_overrules_nobody() {
         };
         assert_eq!(found().await.state, GatewayState::Open);
         let until = now + Duration::seconds(30);
-        let hold = async |until, by| {
+        let take_hold = async |until, by| {
             let held = store.hold_gateway("sms-gateway", "AUTH_REFUSED: x", until, by, now);
             held.await.unwrap()
         };
-        assert!(hold(Some(until), SYSTEM).await);
+        assert!(take_hold(Some(until), SYSTEM).await);
         let held = found().await;
         assert!(held.is_held_at(now) && !held.is_held_at(until));
         assert_eq!(held.reason, "AUTH_REFUSED: x");
         // Registering again, as every start does, releases nothing.
         store.register_gateways(&accounts, now).await.unwrap();
         assert_eq!(found().await, held);
-        assert!(hold(None, "wang").await);
-        assert!(!hold(Some(until), SYSTEM).await);
+        assert!(take_hold(None, "wang").await);
+        assert!(!take_hold(Some(until), SYSTEM).await);
         assert!(
             !store
                 .release_gateway("sms-gateway", SYSTEM, now)
