@@ -13,6 +13,7 @@ mod m0001_orders;
 mod m0002_reference;
 mod m0003_messages;
 mod m0004_gateways;
+mod m0005_feedback;
 mod table;
 
 pub use sea_orm_migration::{MigratorTrait, MigratorTraitSelf, SchemaManager};
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_reference::Migration),
             Box::new(m0003_messages::Migration),
             Box::new(m0004_gateways::Migration),
+            Box::new(m0005_feedback::Migration),
         ]
     }
 }

@@ -9,6 +9,7 @@ use countersign_domain::{
     order::{Channel, Order},
     phone::PhoneNumber,
     secrets::LinkKey,
+    survey::survey_channel,
 };
 use countersign_store::{DispatchFacts, Planned};
 
@@ -25,6 +26,10 @@ pub(crate) fn plan(facts: &DispatchFacts<'_>, key: &LinkKey, ids: &Ids) -> Vec<P
             let plan = round.details.channel_plan.iter().copied();
             plan.zip(waits.chain(std::iter::repeat(0))).collect()
         }
+        _ if facts.row.message.kind == MessageKind::Survey => survey_channel(facts.order)
+            .map(|channel| (channel, 0))
+            .into_iter()
+            .collect(),
         _ => first_reachable(facts.order)
             .map(|channel| (channel, 0))
             .into_iter()

@@ -8,6 +8,7 @@ use countersign_proto::{
     v1::{
         catalog_service_server::CatalogServiceServer,
         customer_service_server::CustomerServiceServer,
+        feedback_service_server::FeedbackServiceServer,
         fulfillment_service_server::FulfillmentServiceServer,
         order_service_server::OrderServiceServer, policy_service_server::PolicyServiceServer,
     },
@@ -30,7 +31,8 @@ use crate::{
         watch::Watch,
     },
     grpc::{
-        fulfillment::Fulfillment, intake::default_region, orders::Orders, reference::Reference,
+        feedback::FeedbackCalls, fulfillment::Fulfillment, intake::default_region, orders::Orders,
+        reference::Reference,
     },
 };
 
@@ -89,6 +91,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         deciding,
         default_region: default_region(&config.default_region),
     };
+    let feedback = FeedbackCalls(app.clone());
     let fulfillment = Fulfillment::load(app.clone(), company)?;
     let (_, health) = serve_health(
         lifecycle,
@@ -98,6 +101,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
             CatalogServiceServer::<Reference>::NAME,
             FulfillmentServiceServer::<Fulfillment>::NAME,
             PolicyServiceServer::<Reference>::NAME,
+            FeedbackServiceServer::<FeedbackCalls>::NAME,
         ],
     )
     .await;
@@ -119,6 +123,9 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         .add_service(CustomerServiceServer::new(reference.clone()))
         .add_service(CatalogServiceServer::new(reference.clone()))
         .add_service(PolicyServiceServer::new(reference))
+        .add_service(
+            FeedbackServiceServer::new(feedback).max_encoding_message_size(RESPONSE_BYTES_MAX),
+        )
         .add_service(
             FulfillmentServiceServer::new(fulfillment)
                 .max_decoding_message_size(REQUEST_BYTES_MAX)

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod canary;
+mod feedback;
 mod fulfilment;
 mod idempotency;
 mod journey;

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use countersign_domain::{
     confirmation::{AnswerChannel, Objection},
+    feedback::FeedbackAnswer,
     ids::OrderId,
     money::Money,
     reply::{Reply, ReplyContent},
 };
 use countersign_proto::{
     common,
-    v1::{self, order_service_client::OrderServiceClient},
+    v1::{
+        self, feedback_service_client::FeedbackServiceClient,
+        order_service_client::OrderServiceClient,
+    },
 };
 use countersign_runtime::telemetry::inject_into_metadata;
 use tonic::{Code, Request, Status, metadata::MetadataValue, transport::Channel};
@@ -35,12 +39,14 @@ pub(super) enum Told {
 #[derive(Clone, Debug)]
 pub(crate) struct OrderCalls {
     client: OrderServiceClient<Channel>,
+    feedback: FeedbackServiceClient<Channel>,
 }
 
 impl OrderCalls {
     pub(crate) fn new(channel: Channel) -> Self {
         Self {
-            client: OrderServiceClient::new(channel),
+            client: OrderServiceClient::new(channel.clone()),
+            feedback: FeedbackServiceClient::new(channel),
         }
     }
 
@@ -132,6 +138,16 @@ impl OrderCalls {
                 }))
                 .await
                 .map(|_| ()),
+            ReplyContent::Feedback { answer } => {
+                let request = v1::RecordFeedbackRequest {
+                    parent: order.resource_name(),
+                    request_id,
+                    feedback: Some(wire_feedback(answer)),
+                    receive_time,
+                };
+                let mut client = self.feedback.clone();
+                client.record_feedback(call(request)).await.map(|_| ())
+            }
             ReplyContent::Text { .. }
             | ReplyContent::Key { .. }
             | ReplyContent::Status { .. }
@@ -204,9 +220,41 @@ fn wire_objection(objection: &Objection) -> v1::Objection {
     }
 }
 
+fn wire_feedback(answer: &FeedbackAnswer) -> v1::Feedback {
+    let number = |number: u32| i32::try_from(number).unwrap_or(0);
+    let tag = |tag| v1::FeedbackTag::from_str_name(&format!("FEEDBACK_TAG_{tag}"));
+    v1::Feedback {
+        stars: number(answer.stars),
+        tags: answer
+            .tags
+            .iter()
+            .map(|word| tag(word).unwrap_or_default().into())
+            .collect(),
+        words: answer.words.clone(),
+        lines: answer
+            .lines
+            .iter()
+            .map(|line| v1::FeedbackLine {
+                line_number: number(line.line_number),
+                stars: number(line.stars),
+                ..v1::FeedbackLine::default()
+            })
+            .collect(),
+        source: v1::FeedbackSource::from_str_name(&format!("FEEDBACK_SOURCE_{}", answer.source))
+            .unwrap_or_default()
+            .into(),
+        given_by: "customer".to_owned(),
+        ..v1::Feedback::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use countersign_domain::{confirmation::ObjectionCategory, decide::CallOutcome};
+    use countersign_domain::{
+        confirmation::ObjectionCategory,
+        decide::CallOutcome,
+        feedback::{FeedbackSource, FeedbackTag},
+    };
 
     use super::*;
 
@@ -222,6 +270,15 @@ mod tests {
                 text: String::new(),
             };
             assert_ne!(wire_objection(&objection).category, 0, "{category}");
+        }
+        for source in FeedbackSource::ALL {
+            let answer = FeedbackAnswer {
+                tags: FeedbackTag::ALL.to_vec(),
+                ..FeedbackAnswer::of_stars(1, *source)
+            };
+            let wire = wire_feedback(&answer);
+            assert_ne!(wire.source, 0, "{source}");
+            assert!(!wire.tags.contains(&0));
         }
         for outcome in CallOutcome::ALL {
             let word = format!("CALL_OUTCOME_{outcome}");

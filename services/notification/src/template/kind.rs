@@ -72,6 +72,8 @@ kinds! {
     Delayed = "DELAYED" / "delayed",
     /// It has arrived.
     Delivered = "DELIVERED" / "delivered",
+    /// How was it?
+    Survey = "SURVEY" / "survey",
 }
 
 impl fmt::Display for MessageKind {

@@ -2,6 +2,7 @@
 
 mod decision;
 mod facts;
+mod feedback;
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
@@ -9,6 +10,7 @@ use countersign_domain::{
     decide::{
         Amendment, Answer, CallResult, Cancellation, Change, Context, Decision, RoundRequest, Stage,
     },
+    feedback::FeedbackAnswer,
     hold::HoldReason,
     ids::{HoldId, OrderId},
     money::Money,
@@ -108,6 +110,16 @@ pub(crate) enum Command {
         round: u32,
     },
     Complete,
+    Survey,
+    RecordFeedback {
+        answer: FeedbackAnswer,
+        given_by: String,
+        receive_time: Option<DateTime<Utc>>,
+    },
+    ResolveFeedback {
+        resolution: String,
+        resolved_by: String,
+    },
 }
 
 /// An answer as it was given; what is left open is filled in from the call.

@@ -3,10 +3,13 @@
 //! `state = "UNDER_AUDIT" AND (order_type = WHOLESALE OR priority >= 500) AND NOT held = true`. As in AIP-160, OR binds
 //! tighter than AND. What is wrong is told with its place, counted in characters from 1.
 
-use countersign_store::{Comparison, OrderFilter};
+use std::marker::PhantomData;
+
+use countersign_store::{Comparison, FeedbackFilter, Filter, OrderFilter};
 
 use crate::error::ServiceError;
 
+mod feedback_field;
 mod field;
 mod scan;
 
@@ -21,7 +24,30 @@ const COMPARISONS_MAX: usize = 100;
 
 /// Reads a filter; none for all orders.
 pub(crate) fn parse(text: &str) -> Result<Option<OrderFilter>, ServiceError> {
-    read(text).map_err(|problem| ServiceError::invalid("filter", problem.to_string()))
+    read::<field::Field>(text)
+        .map_err(|problem| ServiceError::invalid("filter", problem.to_string()))
+}
+
+/// Reads a filter; none for all feedback.
+pub(crate) fn parse_feedback(text: &str) -> Result<Option<FeedbackFilter>, ServiceError> {
+    read::<feedback_field::Field>(text)
+        .map_err(|problem| ServiceError::invalid("filter", problem.to_string()))
+}
+
+/// The fields of a list, and what each may be compared with.
+trait FilterField: Sized {
+    /// The field as the store has it.
+    type Stored;
+    /// Names of all fields.
+    const NAMES: &'static [&'static str];
+    fn named(name: &str) -> Option<Self>;
+    fn compare(self, how: Comparison, text: &str) -> Result<Filter<Self::Stored>, Refused>;
+}
+
+/// What does not fit.
+enum Refused {
+    Comparison(String),
+    Value(String),
 }
 
 /// What is wrong with a filter, and where.
@@ -41,7 +67,7 @@ impl Problem {
     }
 }
 
-fn read(text: &str) -> Result<Option<OrderFilter>, Problem> {
+fn read<F: FilterField>(text: &str) -> Result<Option<Filter<F::Stored>>, Problem> {
     if text.len() > BYTES_MAX {
         return Err(Problem::new(
             1,
@@ -52,11 +78,12 @@ fn read(text: &str) -> Result<Option<OrderFilter>, Problem> {
     if tokens.first().is_none_or(|token| token.kind == Kind::End) {
         return Ok(None);
     }
-    let mut parser = Parser {
+    let mut parser = Parser::<F> {
         tokens,
         next: 0,
         depth: 0,
         comparisons: 0,
+        fields: PhantomData,
     };
     let filter = parser.expression()?;
     let rest = parser.take();
@@ -69,14 +96,15 @@ fn read(text: &str) -> Result<Option<OrderFilter>, Problem> {
     Ok(Some(filter))
 }
 
-struct Parser {
+struct Parser<F> {
     tokens: Vec<Token>,
     next: usize,
     depth: usize,
     comparisons: usize,
+    fields: PhantomData<F>,
 }
 
-impl Parser {
+impl<F: FilterField> Parser<F> {
     /// The token that comes next; the end comes for ever.
     fn peek(&self) -> Token {
         self.tokens
@@ -104,24 +132,24 @@ impl Parser {
     }
 
     /// Parts joined by AND.
-    fn expression(&mut self) -> Result<OrderFilter, Problem> {
+    fn expression(&mut self) -> Result<Filter<F::Stored>, Problem> {
         let mut parts = vec![self.factor()?];
         while self.takes_word("AND") {
             parts.push(self.factor()?);
         }
-        Ok(one_or(parts, OrderFilter::All))
+        Ok(one_or(parts, Filter::All))
     }
 
     /// Parts joined by OR.
-    fn factor(&mut self) -> Result<OrderFilter, Problem> {
+    fn factor(&mut self) -> Result<Filter<F::Stored>, Problem> {
         let mut parts = vec![self.term()?];
         while self.takes_word("OR") {
             parts.push(self.term()?);
         }
-        Ok(one_or(parts, OrderFilter::Any))
+        Ok(one_or(parts, Filter::Any))
     }
 
-    fn term(&mut self) -> Result<OrderFilter, Problem> {
+    fn term(&mut self) -> Result<Filter<F::Stored>, Problem> {
         let token = self.peek();
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -133,11 +161,11 @@ impl Parser {
         let filter = match token.kind {
             Kind::Minus => {
                 self.next += 1;
-                OrderFilter::Not(Box::new(self.term()?))
+                Filter::Not(Box::new(self.term()?))
             }
             Kind::Word(word) if word == "NOT" => {
                 self.next += 1;
-                OrderFilter::Not(Box::new(self.term()?))
+                Filter::Not(Box::new(self.term()?))
             }
             Kind::Open => {
                 self.next += 1;
@@ -157,7 +185,7 @@ impl Parser {
         Ok(filter)
     }
 
-    fn comparison(&mut self) -> Result<OrderFilter, Problem> {
+    fn comparison(&mut self) -> Result<Filter<F::Stored>, Problem> {
         self.comparisons += 1;
         let name = self.take();
         if self.comparisons > COMPARISONS_MAX {
@@ -172,10 +200,10 @@ impl Parser {
                 format!("expected a field such as state, found {}", name.kind),
             ));
         };
-        let field = field::Field::named(&word).ok_or_else(|| {
+        let field = F::named(&word).ok_or_else(|| {
             Problem::new(
                 name.place,
-                format!("unknown field; known are {}", field::NAMES.join(", ")),
+                format!("unknown field; known are {}", F::NAMES.join(", ")),
             )
         })?;
         let operator = self.take();
@@ -203,16 +231,16 @@ impl Parser {
         field
             .compare(comparison, &text)
             .map_err(|refused| match refused {
-                field::Refused::Comparison(what) => Problem::new(operator.place, what),
-                field::Refused::Value(what) => Problem::new(value.place, what),
+                Refused::Comparison(what) => Problem::new(operator.place, what),
+                Refused::Value(what) => Problem::new(value.place, what),
             })
     }
 }
 
-fn one_or(
-    mut parts: Vec<OrderFilter>,
-    join: impl FnOnce(Vec<OrderFilter>) -> OrderFilter,
-) -> OrderFilter {
+fn one_or<S>(
+    mut parts: Vec<Filter<S>>,
+    join: impl FnOnce(Vec<Filter<S>>) -> Filter<S>,
+) -> Filter<S> {
     match parts.pop() {
         Some(only) if parts.is_empty() => only,
         Some(last) => {

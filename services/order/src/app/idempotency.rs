@@ -70,6 +70,8 @@ keyed! {
     UpdateAuditRuleRequest,
     AllocateOrderRequest,
     RecordOrderProgressRequest,
+    RecordFeedbackRequest,
+    ResolveFeedbackRequest,
 }
 
 /// What names a call, and what it asks for.

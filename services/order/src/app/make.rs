@@ -1,7 +1,9 @@
 //! Where randomness enters: ids, nothing else.
 
 use chrono::{DateTime, Utc};
-use countersign_domain::ids::{CommitId, ContactId, HoldId, OrderId, OutboxId, TrackingEventId};
+use countersign_domain::ids::{
+    CommitId, ContactId, FeedbackId, HoldId, OrderId, OutboxId, TrackingEventId,
+};
 use countersign_store::RequestRecord;
 use uuid::Uuid;
 
@@ -33,6 +35,10 @@ impl Ids {
 
     pub(crate) fn contact(self) -> ContactId {
         ContactId::new_v7(self.now, &mut rng())
+    }
+
+    pub(crate) fn feedback(self) -> FeedbackId {
+        FeedbackId::new_v7(self.now, &mut rng())
     }
 
     pub(crate) fn tracking_event(self) -> TrackingEventId {

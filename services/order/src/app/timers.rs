@@ -98,6 +98,7 @@ impl Deciding {
                 round: timer.generation,
             },
             TimerKind::Completion => Command::Complete,
+            TimerKind::Survey => Command::Survey,
         };
         let call = Call {
             caller: "system".into(),

@@ -6,6 +6,7 @@ use countersign_domain::{
     confirmation::ConfirmationMode,
     policy::OrderPolicy,
     problem::FieldProblem,
+    survey::SurveyRules,
 };
 use countersign_proto::v1;
 
@@ -18,11 +19,14 @@ use super::{
 use crate::error::{ServiceError, Violations};
 
 /// Names of the domain's fields whose names on the wire are others.
-const WIRE_NAMES: [(&str, &str); 4] = [
+const WIRE_NAMES: [(&str, &str); 7] = [
     ("confirmation_window_seconds", "confirmation_window"),
     ("channel_step_seconds", "channel_steps"),
     ("delivery_promise_seconds", "delivery_promise"),
     ("completion_window_seconds", "completion_window"),
+    ("delay_seconds", "delay"),
+    ("expire_seconds", "expire"),
+    ("customer_pause_seconds", "customer_pause"),
 ];
 
 fn wire_name(text: &str) -> String {
@@ -156,6 +160,31 @@ pub(crate) fn policy_to_proto(policy: &OrderPolicy, create_time: DateTime<Utc>) 
         completion_window: Some(seconds_to_proto(policy.completion_window_seconds)),
         service_terms: policy.service_terms.clone(),
         return_days: number(policy.return_days),
+        survey: policy.survey.as_ref().map(|rules| v1::SurveyRules {
+            delay: Some(seconds_to_proto(rules.delay_seconds)),
+            expire: Some(seconds_to_proto(rules.expire_seconds)),
+            customer_pause: Some(seconds_to_proto(rules.customer_pause_seconds)),
+            low_stars_max: number(rules.low_stars_max),
+            total_min: rules.total_min.map(money::to_proto),
+        }),
+    }
+}
+
+fn survey_rules(given: &v1::SurveyRules, path: &str, violations: &mut Violations) -> SurveyRules {
+    let at = |field: &str| format!("{path}.{field}");
+    SurveyRules {
+        delay_seconds: span(given.delay.as_ref(), &at("delay"), violations),
+        expire_seconds: span(given.expire.as_ref(), &at("expire"), violations),
+        customer_pause_seconds: span(
+            given.customer_pause.as_ref(),
+            &at("customer_pause"),
+            violations,
+        ),
+        low_stars_max: count(given.low_stars_max, &at("low_stars_max"), violations),
+        total_min: given
+            .total_min
+            .as_ref()
+            .and_then(|min| amount(min, &at("total_min"), violations)),
     }
 }
 
@@ -225,6 +254,10 @@ pub(crate) fn read_policy(
         ),
         service_terms: given.service_terms.clone(),
         return_days: count(given.return_days, &at("return_days"), &mut v),
+        survey: given
+            .survey
+            .as_ref()
+            .map(|rules| survey_rules(rules, &at("survey"), &mut v)),
     };
     join(
         policy.validate(),

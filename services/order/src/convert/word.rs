@@ -51,6 +51,10 @@ wire_words! {
     CancelReason "CANCEL_REASON_",
     TrackingStatus "TRACKING_STATUS_",
     ProgressStage "PROGRESS_STAGE_",
+    FeedbackSource "FEEDBACK_SOURCE_",
+    FeedbackTag "FEEDBACK_TAG_",
+    FollowUp "FOLLOW_UP_",
+    SurveyKind "SURVEY_KIND_",
 }
 
 /// The domain's value; unset and unknown numbers are noted with all words that would be right.
@@ -145,6 +149,10 @@ mod tests {
         both_ways!(CancelInitiator, domain::decide::Initiator);
         both_ways!(CancelReason, domain::decide::CancelReason);
         both_ways!(ProgressStage, domain::decide::Stage);
+        both_ways!(FeedbackSource, domain::feedback::FeedbackSource);
+        both_ways!(FeedbackTag, domain::feedback::FeedbackTag);
+        both_ways!(FollowUp, domain::feedback::FollowUp);
+        both_ways!(SurveyKind, domain::survey::SurveyKind);
         both_ways!(TrackingStatus, domain::tracking::TrackingStatus);
     }
 

@@ -90,6 +90,8 @@ impl Tagged for countersign_proto::v1::VerifyConfirmationCodeRequest {}
 impl Tagged for countersign_proto::v1::RecordCallResultRequest {}
 impl Tagged for countersign_proto::v1::RecordTrackingEventRequest {}
 impl Tagged for countersign_proto::v1::CreateOrderContactRequest {}
+impl Tagged for countersign_proto::v1::RecordFeedbackRequest {}
+impl Tagged for countersign_proto::v1::ResolveFeedbackRequest {}
 
 /// What names a call and tells its content; a wrong request id is noted under `prefix`.
 pub(crate) fn key_of<M: Keyed>(

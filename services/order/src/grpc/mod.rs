@@ -4,6 +4,8 @@ mod call;
 mod catalog;
 mod commands;
 mod customers;
+mod export;
+pub(crate) mod feedback;
 pub(crate) mod fulfillment;
 pub(crate) mod intake;
 mod note_page;

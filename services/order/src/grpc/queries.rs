@@ -1,7 +1,8 @@
 //! Calls that read: orders, lists, stock checks, history, trace, status.
 
 use countersign_domain::{
-    ids::OrderId, number::OrderNumber, stock_book::StockBook, tracking::TrackingEvent,
+    ids::OrderId, number::OrderNumber, stock_book::StockBook, survey::Subject,
+    tracking::TrackingEvent,
 };
 use countersign_proto::v1;
 use countersign_store::ListQuery;
@@ -241,16 +242,18 @@ impl App {
         let id = self.deciding.find_id(&request.get_ref().name).await?;
         let order = self.deciding.get(id).await?;
         let store = &self.deciding.store;
-        let (rounds, notes, pack, messages, tracking, contacts, events) = tokio::try_join!(
-            store.list_rounds(id),
-            store.list_delivery_notes(id),
-            store.find_service_pack(id),
-            store.list_message_summaries(id),
-            store.list_tracking_events(id),
-            store.list_contacts(id, None, 500),
-            store.list_order_events(id, 0, 500),
-        )
-        .map_err(ServiceError::from)?;
+        let (rounds, notes, pack, messages, tracking, contacts, events, feedback) =
+            tokio::try_join!(
+                store.list_rounds(id),
+                store.list_delivery_notes(id),
+                store.find_service_pack(id),
+                store.list_message_summaries(id),
+                store.list_tracking_events(id),
+                store.list_contacts(id, None, 500),
+                store.list_order_events(id, 0, 500),
+                store.find_feedback_about(id, Subject::DELIVERY),
+            )
+            .map_err(ServiceError::from)?;
         let name = id.resource_name();
         Ok(Response::new(v1::OrderTrace {
             order: Some(convert::order::to_proto(&order)),
@@ -290,6 +293,7 @@ impl App {
                 .iter()
                 .map(convert::order::event_to_proto)
                 .collect(),
+            feedback: feedback.iter().map(convert::feedback::to_proto).collect(),
         }))
     }
 

@@ -52,6 +52,14 @@ codes! {
         Tracked = "order.tracked",
         /// The time to complain without a reason is over.
         Completed = "order.completed",
+        /// The customer was asked how it was.
+        SurveySent = "order.survey_sent",
+        /// The customer was not asked how it was; the reason says why.
+        SurveyWithheld = "order.survey_withheld",
+        /// The customer said how it was.
+        FeedbackReceived = "order.feedback_received",
+        /// What the customer was unhappy with was followed up.
+        FeedbackResolved = "order.feedback_resolved",
     }
 }
 
@@ -156,6 +164,8 @@ codes! {
         Delayed = "DELAYED",
         /// Arrived.
         Delivered = "DELIVERED",
+        /// "How was it?" (R39, R49).
+        Survey = "SURVEY",
     }
 }
 

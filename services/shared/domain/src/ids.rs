@@ -184,6 +184,8 @@ typed_ids! {
     DeliveryId => "deliveries";
     /// One delivery note of an order's revision.
     DeliveryNoteId => "deliveryNotes";
+    /// What a customer said about one delivery.
+    FeedbackId => "feedback";
     /// One hold on an order.
     HoldId => "holds";
     /// One order, from intake to its end.

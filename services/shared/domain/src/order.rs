@@ -269,6 +269,9 @@ pub struct Progress {
     /// Number of the last message put into the outbox; 0 before the first.
     #[serde(default)]
     pub last_message_seq: u32,
+    /// Until when the customer may say how it was; set when the goods arrive, where the policy asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback_until: Option<DateTime<Utc>>,
 }
 
 /// A customer's order.

@@ -9,6 +9,7 @@ use crate::{
     confirmation::ConfirmationMode,
     money::Money,
     order::{Channel, PaymentMethod},
+    survey::SurveyRules,
 };
 
 pub use defaults::default_policies;
@@ -96,6 +97,9 @@ pub struct OrderPolicy {
     /// Days in which goods may be sent back without a reason.
     #[serde(default)]
     pub return_days: u32,
+    /// When customers are asked how it was; never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survey: Option<SurveyRules>,
 }
 
 impl OrderPolicy {

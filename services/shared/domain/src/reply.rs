@@ -10,6 +10,7 @@ use crate::{
     code::codes,
     confirmation::{AnswerChannel, Objection},
     decide::CallOutcome,
+    feedback::FeedbackAnswer,
     ids::{OrderId, ReplyId},
     message::{OptOutReason, Recipient},
     money::Money,
@@ -62,6 +63,11 @@ pub enum ReplyContent {
         answer_channel: AnswerChannel,
         /// Six digits.
         code: String,
+    },
+    /// How it was.
+    Feedback {
+        /// What the customer said.
+        answer: FeedbackAnswer,
     },
     /// How a call went.
     Call {
@@ -155,6 +161,7 @@ impl ReplyContent {
             Self::Accept { .. } => "ACCEPT",
             Self::Object { .. } => "OBJECT",
             Self::Code { .. } => "CODE",
+            Self::Feedback { .. } => "FEEDBACK",
             Self::Call { .. } => "CALL",
             Self::Words { .. } => "WORDS",
             Self::Text { .. } => "TEXT",

@@ -11,6 +11,8 @@ codes! {
         ConfirmationDeadline = "CONFIRMATION_DEADLINE",
         /// The time to complain without a reason is over.
         Completion = "COMPLETION",
+        /// The customer may be asked how it was.
+        Survey = "SURVEY",
     }
 }
 

@@ -15,11 +15,13 @@ use crate::{
     documents::{insert_delivery_note, put_service_pack},
     entity::{order_lines, order_numbers, orders},
     error::{During, StoreError},
+    feedback::put_feedback,
     intake::{COMMITS, OUTBOX, push_messages},
     order_rows::{EVENTS, LINES, hold_count, push_event, push_line, queue_rank},
     requests::{RequestRecord, insert_request},
     rows::{int, json_text},
     stock::change_stock,
+    surveys::insert_survey,
     timers::{TIMERS, delete_timer, push_timer},
     tracking::{Contact, insert_contact, insert_tracking_event},
 };
@@ -160,6 +162,14 @@ impl Store {
         }
         if let Some(pack) = &change.service_pack {
             put_service_pack(transaction, pack).await?;
+        }
+        if let Some(survey) = &change.survey
+            && !insert_survey(transaction, survey).await?
+        {
+            return Ok(Step::Stop(Saved::Outdated));
+        }
+        if let Some(feedback) = &change.feedback {
+            put_feedback(transaction, backend, feedback).await?;
         }
         if let Some(event) = &extras.tracking_event {
             insert_tracking_event(transaction, change.order.id, event).await?;

@@ -20,6 +20,9 @@ mod documents;
 mod entity;
 mod error;
 mod events;
+mod feedback;
+mod feedback_list;
+mod feedback_summary;
 mod gateways;
 mod intake;
 mod links;
@@ -40,6 +43,7 @@ mod requests;
 mod rows;
 mod send_checks;
 mod stock;
+mod surveys;
 #[cfg(feature = "testing")]
 #[expect(
     clippy::expect_used,
@@ -62,13 +66,17 @@ pub use deliveries::Claimed;
 pub use delivery_news::News;
 pub use error::StoreError;
 pub use events::{Position, PositionedEvent};
+pub use feedback_list::{FeedbackField, FeedbackFilter, FeedbackKey, FeedbackQuery};
+pub use feedback_summary::{AskedCount, FeedbackGrouping, StarsCount};
 pub use gateways::{GatewayRecord, SYSTEM};
 pub use intake::{IntakeFailure, IntakeRow};
 pub use links::FIRST_GENERATION;
 pub use mailbox::{MailboxContent, MailboxItem, MailboxKey};
 pub use messages::MessageSummary;
 pub use migration_lock::MigrationLock;
-pub use order_list::{Comparison, ListKey, ListOrder, ListQuery, Operand, OrderField, OrderFilter};
+pub use order_list::{
+    Comparison, Filter, ListKey, ListOrder, ListQuery, Operand, OrderField, OrderFilter,
+};
 pub use orders::LikeOrder;
 pub use outbox::{DispatchFacts, Dispatched, OutboxRow, Planned};
 pub use overview::Overview;

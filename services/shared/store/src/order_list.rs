@@ -74,18 +74,21 @@ pub enum Operand {
     Time(DateTime<Utc>),
 }
 
-/// A condition on orders.
+/// A condition on the rows of a list whose fields are `F`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OrderFilter {
+pub enum Filter<F> {
     /// All of them hold.
-    All(Vec<OrderFilter>),
+    All(Vec<Filter<F>>),
     /// Any of them holds.
-    Any(Vec<OrderFilter>),
+    Any(Vec<Filter<F>>),
     /// It does not hold.
-    Not(Box<OrderFilter>),
+    Not(Box<Filter<F>>),
     /// A field compares.
-    Field(OrderField, Comparison, Operand),
+    Field(F, Comparison, Operand),
 }
+
+/// A condition on orders.
+pub type OrderFilter = Filter<OrderField>;
 
 /// In what sequence orders are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -260,7 +263,11 @@ fn condition(filter: &OrderFilter) -> Condition {
     }
 }
 
-fn compare(column: orders::Column, comparison: Comparison, value: Value) -> SimpleExpr {
+pub(crate) fn compare(
+    column: impl ColumnTrait,
+    comparison: Comparison,
+    value: Value,
+) -> SimpleExpr {
     match comparison {
         Comparison::Equal => column.eq(value),
         Comparison::NotEqual => column.ne(value),

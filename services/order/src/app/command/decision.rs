@@ -189,6 +189,22 @@ impl Deciding {
                 )?
             }
             Command::Complete => decide::complete(order, context)?,
+            Command::Survey => self.survey(order, context).await?,
+            Command::RecordFeedback {
+                answer,
+                given_by,
+                receive_time,
+            } => {
+                self.record_feedback(order, answer, given_by, *receive_time, context)
+                    .await?
+            }
+            Command::ResolveFeedback {
+                resolution,
+                resolved_by,
+            } => {
+                self.resolve_feedback(order, resolution, resolved_by, context)
+                    .await?
+            }
         };
         Ok(decision.into())
     }

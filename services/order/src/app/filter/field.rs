@@ -4,18 +4,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use countersign_domain::order::OrderState;
 use countersign_store::{Comparison, Operand, OrderField, OrderFilter};
 
-/// Names of all fields.
-pub(super) const NAMES: &[&str] = &[
-    "state",
-    "order_type",
-    "customer",
-    "source_channel",
-    "handler",
-    "held",
-    "promised_delivery_time",
-    "create_time",
-    "priority",
-];
+use super::{FilterField, Refused};
 
 /// A field.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +16,21 @@ pub(super) enum Field {
     Priority,
 }
 
-/// What does not fit.
-pub(super) enum Refused {
-    Comparison(String),
-    Value(String),
-}
+impl FilterField for Field {
+    type Stored = OrderField;
+    const NAMES: &'static [&'static str] = &[
+        "state",
+        "order_type",
+        "customer",
+        "source_channel",
+        "handler",
+        "held",
+        "promised_delivery_time",
+        "create_time",
+        "priority",
+    ];
 
-impl Field {
-    pub(super) fn named(name: &str) -> Option<Self> {
+    fn named(name: &str) -> Option<Self> {
         Some(match name {
             "state" => Self::State,
             "order_type" => Self::Text(OrderField::OrderType),
@@ -49,7 +45,7 @@ impl Field {
         })
     }
 
-    pub(super) fn compare(self, how: Comparison, text: &str) -> Result<OrderFilter, Refused> {
+    fn compare(self, how: Comparison, text: &str) -> Result<OrderFilter, Refused> {
         let is = matches!(how, Comparison::Equal | Comparison::NotEqual);
         if !is && !matches!(self, Self::Time(_) | Self::Priority) {
             return Err(Refused::Comparison(
@@ -90,15 +86,7 @@ impl Field {
                 };
                 Ok(field(OrderField::Holds, how, Operand::Number(0)))
             }
-            Self::Time(one) => {
-                let moment = DateTime::parse_from_rfc3339(text).map_err(|_| {
-                    Refused::Value(
-                        "must be a time of RFC 3339 such as \"2026-11-23T08:00:00Z\"".to_owned(),
-                    )
-                })?;
-                let moment = moment.with_timezone(&Utc).trunc_subsecs(6);
-                Ok(field(one, how, Operand::Time(moment)))
-            }
+            Self::Time(one) => Ok(field(one, how, Operand::Time(moment(text)?))),
             Self::Priority => {
                 let score: i64 = text
                     .parse()
@@ -111,4 +99,13 @@ impl Field {
             }
         }
     }
+}
+
+/// A moment of RFC 3339, as exact as the database keeps it.
+pub(super) fn moment(text: &str) -> Result<DateTime<Utc>, Refused> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|moment| moment.with_timezone(&Utc).trunc_subsecs(6))
+        .map_err(|_| {
+            Refused::Value("must be a time of RFC 3339 such as \"2026-11-23T08:00:00Z\"".to_owned())
+        })
 }

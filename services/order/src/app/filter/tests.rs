@@ -1,7 +1,14 @@
-use countersign_store::{Operand, OrderField, OrderFilter::*};
+use countersign_store::{
+    Filter::{All, Any, Field, Not},
+    Operand, OrderField,
+};
 use proptest::prelude::*;
 
 use super::*;
+
+fn read(text: &str) -> Result<Option<OrderFilter>, Problem> {
+    super::read::<field::Field>(text)
+}
 
 fn filter(text: &str) -> OrderFilter {
     read(text).unwrap().unwrap()

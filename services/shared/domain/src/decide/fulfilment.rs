@@ -258,6 +258,7 @@ pub(super) fn follow(
             kind: TimerKind::Completion,
             generation: 0,
         });
+        super::survey::await_survey(change, policy, context);
     }
 }
 

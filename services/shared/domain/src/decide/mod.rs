@@ -10,8 +10,10 @@ mod audit;
 mod call;
 mod cancel;
 mod confirmation;
+mod feedback;
 mod fulfilment;
 mod intake;
+mod survey;
 mod tracking;
 
 use std::fmt::Display;
@@ -26,8 +28,10 @@ use crate::{
         EventDetails, EventKind, FieldChange, MessageDetails, MessageKind, OrderEvent,
         OutboxMessage,
     },
+    feedback::Feedback,
     hold::HoldReason,
     order::{Order, OrderState},
+    survey::Survey,
     timer::Timer,
 };
 
@@ -38,8 +42,10 @@ pub use audit::{approve, assign, audit_again, hold, prioritize, reject, release_
 pub use call::{CallOutcome, CallResult, call_result, code_refused};
 pub use cancel::{CancelReason, Cancellation, Initiator, LineCancellation, cancel};
 pub use confirmation::{RoundRequest, open_round};
+pub use feedback::{FeedbackFacts, record_feedback, resolve_feedback};
 pub use fulfilment::{Stage, allocate, complete, derive_state, progress};
 pub use intake::{Facts, Given, Judged, NewLine, NewOrder, judge, reserve};
+pub use survey::{SurveyFacts, survey};
 pub use tracking::{TrackingFacts, track};
 
 /// Who decides, when, and on whose call.
@@ -76,6 +82,10 @@ pub struct Change {
     pub delivery_note: Option<DeliveryNote>,
     /// Made when the order is confirmed (R28).
     pub service_pack: Option<ServicePack>,
+    /// Whether the customer is asked how it was, once that is decided.
+    pub survey: Option<Survey>,
+    /// What the customer said, as it stands now.
+    pub feedback: Option<Feedback>,
     /// What the customer owes more (or less, if negative) on account, minor units.
     pub credit_minor: i64,
     /// Whether lines were replaced, not just their counters changed.
@@ -113,6 +123,8 @@ impl Change {
             timers_cleared: Vec::new(),
             delivery_note: None,
             service_pack: None,
+            survey: None,
+            feedback: None,
             credit_minor: 0,
             lines_replaced: false,
             terms_changed: false,

@@ -39,6 +39,9 @@ impl OrderPolicy {
         self.check_audit(&mut problems);
         self.check_confirmation(&mut problems);
         self.check_fulfilment(&mut problems);
+        if let Some(rules) = &self.survey {
+            rules.check(&mut problems);
+        }
         problems.into_result()
     }
 

@@ -4,6 +4,7 @@
 mod commands;
 mod default_rules;
 mod engine;
+mod feedback;
 mod policies;
 mod priority;
 mod shop;

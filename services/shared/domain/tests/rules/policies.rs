@@ -5,6 +5,7 @@ use countersign_domain::{
     money::{Currency, Money},
     order::{Channel, PaymentMethod},
     policy::{OrderPolicy, default_policies},
+    survey::SurveyRules,
 };
 
 use crate::shop::policy;
@@ -77,6 +78,13 @@ fn all_that_is_wrong_with_a_policy_is_told_by_field() {
         completion_window_seconds: u32::MAX,
         service_terms: vec!["two\nlines".into()],
         return_days: u32::MAX,
+        survey: Some(SurveyRules {
+            delay_seconds: u32::MAX,
+            expire_seconds: u32::MAX,
+            customer_pause_seconds: u32::MAX,
+            low_stars_max: 5,
+            total_min: Some(Money::new(-1, Currency::parse("CNY").unwrap())),
+        }),
         ..policy("STORE")
     };
     let problems: Vec<String> = wrong
