@@ -16,6 +16,10 @@ mod sample;
 
 use cli::Cli;
 
+/// Intake makes some thousand small objects an order; the system's allocator took a quarter of its processor time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match start(&Cli::parse()).await {

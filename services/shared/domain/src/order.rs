@@ -215,10 +215,10 @@ pub struct Terms {
     /// See [`PaymentMethod`].
     pub payment_method: PaymentMethod,
     /// Freight within the total, minor units of its currency.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub freight_minor: i64,
     /// Discount within the total as a positive number, minor units of its currency.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub discount_minor: i64,
     /// What to do when the stock does not suffice.
     pub shortage_policy: ShortagePolicy,
@@ -228,6 +228,11 @@ pub struct Terms {
     /// When the customer placed the order, where that differs from its receipt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place_time: Option<DateTime<Utc>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+const fn is_zero(minor: &i64) -> bool {
+    *minor == 0
 }
 
 /// The total that the customer agreed to (R14). It holds for one revision only.

@@ -116,24 +116,34 @@ impl From<CountryCode> for String {
 #[serde(default, deny_unknown_fields)]
 pub struct PostalAddress {
     /// ISO 3166-1 code of the country.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub region_code: String,
     /// BCP-47 tag of the language that the address is written in.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub language_code: String,
     /// The postal code as written on the letter.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub postal_code: String,
     /// CEDEX or the like, where the country has one.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub sorting_code: String,
     /// Province, state, prefecture.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub administrative_area: String,
     /// City or town.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub locality: String,
     /// District or neighbourhood.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub sublocality: String,
     /// Street, house and the like, in the order in which they are written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub address_lines: Vec<String>,
     /// Who is at the address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
     /// The company at the address.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub organization: String,
 }
 

@@ -1,5 +1,5 @@
-//! Multi-row statements. Rows are cut into chunks of 32, 16, 8, 4, 2 and 1, so that six prepared statements a table
-//! serve every batch, and none carries more than fits into one TLS record: the driver does not switch Nagle's algorithm
+//! Multi-row statements. Rows are cut into chunks of a few sizes, so that a handful of prepared statements a table
+//! serves every batch, and none carries more than fits into one TLS record: the driver does not switch Nagle's algorithm
 //! off, so what goes out in a second write waits for the server's delayed acknowledgement, 40 ms.
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
@@ -9,8 +9,8 @@ use crate::{
     error::{During, StoreError},
 };
 
-/// Rows of the greatest chunk.
-const CHUNK_ROWS: usize = 32;
+/// Rows of a chunk. Each size is one more statement that the server keeps prepared for each connection.
+const CHUNK_ROWS: [usize; 9] = [48, 32, 24, 16, 12, 8, 4, 2, 1];
 /// Bytes of parameters of a chunk, as far as more than one row goes into it. A TLS record holds 16 KiB.
 const CHUNK_BYTES: usize = 15_000;
 
@@ -134,27 +134,38 @@ impl Bulk {
     }
 }
 
-/// How many of the rows go next: a power of two that fits.
+/// How many of the rows go next: the greatest chunk that fits.
 fn chunk_rows(values: &[Value], width: usize) -> usize {
     let mut bytes = 0;
     let fitting = values
         .chunks(width)
-        .take(CHUNK_ROWS)
+        .take(CHUNK_ROWS[0])
         .take_while(|row| {
             bytes += row.iter().map(wire_bytes).sum::<usize>();
             bytes <= CHUNK_BYTES
         })
         .count();
-    1 << fitting.max(1).ilog2()
+    CHUNK_ROWS
+        .into_iter()
+        .find(|rows| *rows <= fitting)
+        .unwrap_or(1)
 }
 
-/// About what a parameter takes on the wire.
-fn wire_bytes(value: &Value) -> usize {
+/// What a parameter takes on the wire at most: its type, its length and itself.
+const fn wire_bytes(value: &Value) -> usize {
     match value {
-        Value::String(Some(text)) => text.len() + 3,
-        Value::Bytes(Some(bytes)) => bytes.len() + 3,
-        Value::Uuid(_) => 17,
-        _ => 12,
+        Value::String(Some(text)) => text.len() + 5,
+        Value::Bytes(Some(bytes)) => bytes.len() + 5,
+        Value::Uuid(Some(_)) => 19,
+        Value::Int(Some(_)) => 6,
+        Value::BigInt(Some(_)) => 10,
+        Value::String(None)
+        | Value::Bytes(None)
+        | Value::Uuid(None)
+        | Value::Int(None)
+        | Value::BigInt(None)
+        | Value::ChronoDateTimeUtc(None) => 3,
+        _ => 14,
     }
 }
 

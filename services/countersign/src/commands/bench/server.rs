@@ -36,16 +36,22 @@ pub(super) struct Database {
 impl Database {
     /// Makes it, with all tables.
     pub(super) async fn create(server_url: &str) -> anyhow::Result<Self> {
-        let server = server_url.trim_end_matches('/');
+        // `mysql://root@host:3306?ssl-mode=disabled` is a server, too.
+        let (server, options) = server_url.split_once('?').unwrap_or((server_url, ""));
+        let server = server.trim_end_matches('/');
+        let url_of = |name: &str| match options {
+            "" => format!("{server}/{name}"),
+            options => format!("{server}/{name}?{options}"),
+        };
         let admin = Store::connect(&Settings {
             connections_max: 1,
-            ..Settings::new(format!("{server}/mysql"))
+            ..Settings::new(url_of("mysql"))
         })
         .await
         .context("connect to the server")?;
         let name = format!("countersign_bench_{}", std::process::id());
         admin.create_database(&name).await?;
-        let url = format!("{server}/{name}");
+        let url = url_of(&name);
         let store = Store::connect(&Settings {
             connections_max: 32,
             ..Settings::new(url.clone())

@@ -30,7 +30,7 @@ pub(super) const RUNS_MAX: u32 = 6;
 const LOOK_FIRST_US: i64 = 1_000_000;
 
 /// How long orders gather at most while another commit is under way.
-const GATHER: Duration = Duration::from_millis(3);
+const GATHER: Duration = Duration::from_millis(8);
 
 type Answer = Result<Accepted, ServiceError>;
 
