@@ -118,6 +118,29 @@ pub fn understand(text: &str) -> Meaning {
     read_code(words).map_or(Meaning::Unclear, Meaning::Code)
 }
 
+/// Stars, where a text is nothing but a digit from 1 to 5, full width or not, perhaps with the word for stars or points.
+pub fn stars(text: &str) -> Option<u32> {
+    if text.chars().count() > LONGEST {
+        return None;
+    }
+    let plain: String = text.nfkc().collect::<String>().to_lowercase();
+    let words = plain.trim_matches(|c: char| !c.is_alphanumeric());
+    let digit = ["stars", "star", "星", "颗星", "分"]
+        .iter()
+        .find_map(|word| words.strip_suffix(word))
+        .unwrap_or(words)
+        .trim()
+        .trim_end_matches('颗');
+    match digit {
+        "1" => Some(1),
+        "2" => Some(2),
+        "3" => Some(3),
+        "4" => Some(4),
+        "5" => Some(5),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +179,35 @@ mod tests {
             assert_eq!(understand(stop), Meaning::Stop, "{stop}");
         }
         assert_eq!(understand("START"), Meaning::Start);
+    }
+
+    #[test]
+    fn a_digit_from_one_to_five_is_stars_and_nothing_else_is() {
+        for (text, given) in [
+            ("1", 1),
+            (" 5 。", 5),
+            ("５", 5),
+            ("４！", 4),
+            ("3星", 3),
+            ("2颗星", 2),
+            ("5 stars", 5),
+            ("4分", 4),
+        ] {
+            assert_eq!(stars(text), Some(given), "{text}");
+        }
+        for text in [
+            "0",
+            "6",
+            "12",
+            "1 or 2",
+            "four",
+            "yes",
+            "",
+            "5 but late",
+            "12345",
+        ] {
+            assert_eq!(stars(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -3,16 +3,19 @@
 use countersign_domain::{
     confirmation::{AnswerChannel, Objection, ObjectionCategory},
     decide::CallOutcome,
+    event::MessageKind,
+    feedback::{FeedbackAnswer, FeedbackSource},
     ids::{DeliveryId, OrderId},
     message::{Delivery, OptOutReason, Recipient},
     order::Channel,
     reply::{GatewayStatus, Reply, ReplyContent},
+    survey::{Subject, SurveyState},
 };
 use countersign_store::{News, StoreError};
 use uuid::Uuid;
 
 use super::forward::{Forwarder, Settled};
-use crate::understanding::{Meaning, understand};
+use crate::understanding::{Meaning, stars, understand};
 
 /// Deliveries to a number that are looked through for the order that a text is about.
 const RECENT: u64 = 50;
@@ -135,6 +138,17 @@ impl Forwarder {
         for order in distinct_orders(&recent) {
             open.extend(store.find_open_round(order).await?);
         }
+        let surveys = self.open_surveys(&recent).await?;
+        if let Some(stars) = stars(text)
+            && let [order, more @ ..] = surveys.as_slice()
+        {
+            // A digit may mean a yes or stars: with several questions open it is for staff to say which.
+            if !open.is_empty() || !more.is_empty() {
+                return words();
+            }
+            let answer = FeedbackAnswer::of_stars(stars, FeedbackSource::Sms);
+            return Ok(Some((Some(*order), ReplyContent::Feedback { answer })));
+        }
         if let Meaning::Code(code) = &meaning {
             open.retain(|round| {
                 self.link_key
@@ -164,6 +178,29 @@ impl Forwarder {
             Meaning::Stop | Meaning::Start | Meaning::Unclear => return words(),
         };
         Ok(Some((Some(round.order_id), content)))
+    }
+
+    /// Orders of these deliveries about which the customer was asked by text message how it was, and may still say.
+    async fn open_surveys(&self, recent: &[Delivery]) -> Result<Vec<OrderId>, StoreError> {
+        let store = &self.inbox.store;
+        let asked: Vec<Delivery> = recent
+            .iter()
+            .filter(|it| it.kind == MessageKind::Survey)
+            .filter(|it| it.channel == Channel::Sms && it.state.is_out())
+            .cloned()
+            .collect();
+        let mut open = Vec::new();
+        if asked.is_empty() {
+            return Ok(open);
+        }
+        let now = store.now().await?;
+        for order in distinct_orders(&asked) {
+            let survey = store.find_survey(order, Subject::DELIVERY).await?;
+            if survey.is_some_and(|it| it.state == SurveyState::Asked && now < it.expire_time) {
+                open.push(order);
+            }
+        }
+        Ok(open)
     }
 
     /// A key pressed in a call of ours: 1 is yes, 2 is no.

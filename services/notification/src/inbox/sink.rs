@@ -106,6 +106,7 @@ fn content(answer: CustomerAnswer) -> ReplyContent {
             answer_channel: AnswerChannel::Link,
             objection,
         },
+        CustomerAnswer::Rate { answer } => ReplyContent::Feedback { answer },
         CustomerAnswer::Ask { text } => ReplyContent::Words {
             channel: PAGE.to_owned(),
             text,
@@ -130,6 +131,7 @@ fn answer(content: ReplyContent) -> Option<CustomerAnswer> {
             round: round?,
             objection,
         }),
+        ReplyContent::Feedback { answer } => Some(CustomerAnswer::Rate { answer }),
         ReplyContent::Words { text, .. } => Some(CustomerAnswer::Ask { text }),
         _ => None,
     }

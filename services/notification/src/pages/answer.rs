@@ -1,6 +1,8 @@
 //! Where the customer's answers go.
 
-use countersign_domain::{confirmation::Objection, ids::OrderId, money::Money};
+use countersign_domain::{
+    confirmation::Objection, feedback::FeedbackAnswer, ids::OrderId, money::Money,
+};
 use countersign_store::MailboxItem;
 use futures::future::BoxFuture;
 
@@ -21,6 +23,11 @@ pub enum CustomerAnswer {
         /// What is wrong.
         objection: Objection,
     },
+    /// How it was.
+    Rate {
+        /// Stars, tags and words.
+        answer: FeedbackAnswer,
+    },
     /// A question or a complaint.
     Ask {
         /// The customer's words.
@@ -33,7 +40,7 @@ impl CustomerAnswer {
     pub const fn round(&self) -> Option<u32> {
         match self {
             Self::Confirm { round, .. } | Self::Object { round, .. } => Some(*round),
-            Self::Ask { .. } => None,
+            Self::Rate { .. } | Self::Ask { .. } => None,
         }
     }
 }

@@ -62,6 +62,7 @@ fn answer(reply: Reply) -> Option<CustomerAnswer> {
             objection,
             ..
         } => Some(CustomerAnswer::Object { round, objection }),
+        ReplyContent::Feedback { answer } => Some(CustomerAnswer::Rate { answer }),
         ReplyContent::Words { text, .. } => Some(CustomerAnswer::Ask { text }),
         _ => None,
     }
@@ -85,6 +86,7 @@ impl AnswerSink for InboxSink {
                 answer_channel: AnswerChannel::Link,
                 objection,
             },
+            CustomerAnswer::Rate { answer } => ReplyContent::Feedback { answer },
             CustomerAnswer::Ask { text } => ReplyContent::Words {
                 channel: PAGE.to_owned(),
                 text,

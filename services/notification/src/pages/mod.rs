@@ -11,6 +11,7 @@ mod inbox_sink;
 mod limit;
 mod mailbox;
 mod order_page;
+mod rating;
 mod render;
 mod view;
 mod words;
@@ -138,6 +139,7 @@ pub fn router(state: PagesState) -> Router {
         .route("/o/{token}/confirm", post(order_page::confirm))
         .route("/o/{token}/object", post(order_page::object))
         .route("/o/{token}/ask", post(order_page::ask))
+        .route("/o/{token}/rate", post(order_page::rate))
         .layer(middleware::from_fn_with_state(
             state.clone(),
             limit::within_limits,

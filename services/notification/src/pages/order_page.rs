@@ -10,9 +10,11 @@ use axum::{
 };
 use countersign_domain::{
     confirmation::{Objection, ObjectionCategory},
+    feedback::{FeedbackTag, WORDS_CHARS_MAX},
     ids::OrderId,
     order::{Order, OrderState},
     secrets::token_hash,
+    survey::Subject,
     text::{TextKind, checked_text},
 };
 use countersign_store::StoreError;
@@ -24,6 +26,7 @@ use super::{
     PagesState, SinkError,
     answer::CustomerAnswer,
     form::FormFields,
+    rating,
     render::{Notice, Policy},
     unavailable,
     view::{Facts, OrderView},
@@ -45,6 +48,9 @@ pub(super) struct Wishes {
     /// Set by the redirect after a question was sent.
     #[serde(default)]
     asked: Option<String>,
+    /// The star that a letter's link chose; nothing is said by opening it.
+    #[serde(default)]
+    stars: Option<String>,
 }
 
 /// Why a page or a form is not answered as wished.
@@ -98,6 +104,9 @@ async fn page(state: &PagesState, token: &str, wishes: &Wishes) -> Result<Respon
         form_id => facts.now.timestamp_micros(),
         asked => wishes.asked.is_some(),
         max_text => MAX_TEXT_CHARS,
+        max_words => WORDS_CHARS_MAX,
+        tags => FeedbackTag::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>(),
+        chosen => rating::stars(wishes.stars.as_deref()),
         categories => ObjectionCategory::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>(),
     };
     let mut response = inner
@@ -141,6 +150,7 @@ async fn facts(state: &PagesState, token: &str) -> Result<Facts, Failure> {
         rounds: store.list_rounds(id).await?,
         events: store.list_order_events(id, 0, EVENTS_MAX).await?.items,
         tracking: store.list_tracking_events(id).await?,
+        feedback: store.find_feedback_about(id, Subject::DELIVERY).await?,
         now: store.now().await?,
         pending,
         note: note.filter(|note| note.revision == order.revision),
@@ -196,13 +206,34 @@ pub(super) async fn ask(
 ) -> Response {
     let work = async {
         let facts = allowed(&state, &token, &headers, &form).await?;
-        let text = words(&form, 1)?;
+        let text = words(&form, 1, MAX_TEXT_CHARS)?;
         // Tells two questions from one that was sent twice.
         let form_id: u64 = number(form.get("form_id"))?;
         let answer = CustomerAnswer::Ask { text };
         hand_over(&state, &facts, &format!("ask:{form_id}"), answer).await
     };
     answered(&state, &token, "?asked=1#ask", work.await)
+}
+
+/// How it was.
+pub(super) async fn rate(
+    State(state): State<PagesState>,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+    form: FormFields,
+) -> Response {
+    let work = async {
+        let facts = allowed(&state, &token, &headers, &form).await?;
+        if !facts.takes_feedback() {
+            return Err(Notice::BadForm.into());
+        }
+        let form_id: u64 = number(form.get("form_id"))?;
+        let answer = CustomerAnswer::Rate {
+            answer: rating::read(&facts.order, &form)?,
+        };
+        hand_over(&state, &facts, &format!("rate:{form_id}"), answer).await
+    };
+    answered(&state, &token, "#rate", work.await)
 }
 
 /// The order that a form is about, if the form came from its page.
@@ -236,7 +267,7 @@ fn round(facts: &Facts, form: &FormFields) -> Result<u32, Notice> {
         .ok_or(Notice::BadForm)
 }
 
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, Notice> {
+pub(super) fn number<T: std::str::FromStr>(text: &str) -> Result<T, Notice> {
     text.parse().map_err(|_| Notice::BadForm)
 }
 
@@ -255,14 +286,14 @@ fn objection(order: &Order, form: &FormFields) -> Result<Objection, Notice> {
     Ok(Objection {
         category,
         line_numbers,
-        text: words(form, 0)?,
+        text: words(form, 0, MAX_TEXT_CHARS)?,
     })
 }
 
 /// The customer's words with plain line ends: browsers send carriage returns that nobody typed, and count them as none.
-fn words(form: &FormFields, min: usize) -> Result<String, Notice> {
+pub(super) fn words(form: &FormFields, min: usize, max: usize) -> Result<String, Notice> {
     let text = form.get("text").replace("\r\n", "\n");
-    checked_text(text.trim(), min, MAX_TEXT_CHARS, TextKind::MultiLine).map_err(|_| Notice::BadForm)
+    checked_text(text.trim(), min, max, TextKind::MultiLine).map_err(|_| Notice::BadForm)
 }
 
 async fn hand_over(

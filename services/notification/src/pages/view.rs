@@ -6,6 +6,7 @@ use countersign_domain::{
     confirmation::{AnswerChannel, ConfirmationMode, ConfirmationState, Round},
     document::DeliveryNote,
     event::{EventKind, OrderEvent},
+    feedback::Feedback,
     line::OrderLine,
     money::Money,
     order::{Order, OrderState, PaymentMethod},
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 use super::{
     answer::CustomerAnswer,
+    rating::RatingView,
     words::{Language, zone_name},
 };
 
@@ -27,6 +29,7 @@ pub(super) struct Facts {
     pub(super) events: Vec<OrderEvent>,
     pub(super) tracking: Vec<TrackingEvent>,
     pub(super) note: Option<DeliveryNote>,
+    pub(super) feedback: Option<Feedback>,
     pub(super) now: DateTime<Utc>,
 }
 
@@ -53,6 +56,8 @@ pub(super) struct OrderView {
     answer: Option<AnswerView>,
     recording: Option<&'static str>,
     note: Option<NoteView>,
+    rate: Option<RatingView>,
+    waits: bool,
     timeline: Vec<Entry>,
     zone: String,
 }
@@ -126,7 +131,11 @@ impl OrderView {
                 deadline: time(round.expire_time),
                 silence_confirms: round.mode == ConfirmationMode::Tacit,
             });
+        let until = order.progress.feedback_until.map(time).unwrap_or_default();
+        let rate = RatingView::of(facts, until);
         Self {
+            waits: recording.is_some() || rate.as_ref().is_some_and(RatingView::is_recording),
+            rate,
             number: order.order_number.as_ref().map(ToString::to_string),
             reference: display_safe(&order.client_reference),
             revision: order.revision,
@@ -181,7 +190,7 @@ impl Facts {
             .find_map(|answer| match answer {
                 CustomerAnswer::Confirm { .. } => Some((answer.round(), "confirm")),
                 CustomerAnswer::Object { .. } => Some((answer.round(), "object")),
-                CustomerAnswer::Ask { .. } => None,
+                CustomerAnswer::Rate { .. } | CustomerAnswer::Ask { .. } => None,
             })
             .filter(|(answered, _)| *answered == Some(round.round))
             .map(|(_, kind)| kind)

@@ -135,6 +135,7 @@ mod tests {
     use countersign_domain::{
         confirmation::{AnswerChannel, ObjectionCategory},
         event::EventKind,
+        feedback::FeedbackTag,
         order::{Channel, OrderState, PaymentMethod},
         tracking::{REASON_PREFIXES, TrackingStatus},
     };
@@ -252,6 +253,10 @@ mod tests {
         codes(
             "tracking",
             TrackingStatus::ALL.iter().map(|it| it.as_str()).collect(),
+        );
+        codes(
+            "tag",
+            FeedbackTag::ALL.iter().map(|it| it.as_str()).collect(),
         );
         codes("cause", REASON_PREFIXES.to_vec());
         codes(

@@ -4,4 +4,5 @@ mod browser;
 mod inbox_sink;
 mod mailbox;
 mod order_page;
+mod rating;
 mod stage;

@@ -12,7 +12,8 @@ use countersign_domain::{
     confirmation::{AnswerChannel, Objection},
     decide::{
         Answer, CancelReason, Cancellation, Change, Context, Decision, Facts, Formality, Given,
-        Initiator, NewLine, NewOrder, TrackingFacts, accept, cancel, judge, object, track,
+        Initiator, NewLine, NewOrder, TrackingFacts, accept, allocate, cancel, judge, object,
+        track,
     },
     email::EmailAddress,
     ids::{CommitId, HoldId, OrderId, TrackingEventId},
@@ -271,6 +272,18 @@ impl Stage {
         self.save(decision, None).await;
     }
 
+    /// Goods are promised to the order.
+    pub(super) async fn allocate(&mut self, id: OrderId) {
+        let now = self.store().now().await.unwrap();
+        let order = self.store().find_order(id).await.unwrap().unwrap();
+        let stock = self.store().find_stock(&["SKU-1"]).await.unwrap();
+        let mut book = StockBook::new(stock);
+        let decision = allocate(&order, &mut book, &context(now, "staff")).unwrap();
+        if matches!(decision, Decision::Change(_)) {
+            self.save(decision, None).await;
+        }
+    }
+
     /// The company calls the order off.
     pub(super) async fn cancel(&mut self, id: OrderId) {
         let now = self.store().now().await.unwrap();
@@ -343,7 +356,8 @@ fn policy() -> OrderPolicy {
         "confirmation_mode": "TACIT", "confirmation_window_seconds": 7200,
         "channel_plan": ["EMAIL"], "payment_methods": ["CASH_ON_DELIVERY"],
         "delivery_promise_seconds": 172_800, "allocate_at_confirmation": false,
-        "unknown_customers": true, "completion_window_seconds": 60
+        "unknown_customers": true, "completion_window_seconds": 60,
+        "survey": { "delay_seconds": 60, "expire_seconds": 86400, "customer_pause_seconds": 0, "low_stars_max": 2 }
     }))
     .unwrap()
 }
