@@ -28,8 +28,9 @@ use crate::{
     context::Writer,
     ids::Ids,
     metrics::Metrics,
+    quiet::QuietHours,
     template::Templates,
-    transport::Transports,
+    transport::{Transport, Transports},
 };
 use job::Job;
 
@@ -49,6 +50,8 @@ pub(crate) struct Courier {
     pub(crate) metrics: Metrics,
     pub(crate) lease: Duration,
     pub(crate) poll: Duration,
+    /// When customers are left in peace.
+    pub(crate) quiet: QuietHours,
     /// What is under way at the end of the process gets this long.
     pub(crate) grace: Duration,
     /// Told when there is something to deliver.
@@ -180,6 +183,9 @@ impl Courier {
     ) -> Result<Vec<Job>, StoreError> {
         // Read before the last check: what is rendered is what the check found to be in force.
         let facts = self.facts(&claimed).await?;
+        let claimed = self
+            .leave_in_peace(account, token, claimed, &facts, now)
+            .await?;
         let (doubtful, fresh): (Vec<Claimed>, Vec<Claimed>) = claimed.into_iter().partition(|it| {
             it.history
                 .last()
@@ -200,6 +206,39 @@ impl Courier {
                 .map(|claimed| Self::job(claimed, &facts, token, now, None)),
         );
         Ok(jobs)
+    }
+
+    /// Puts off what would disturb its customer now. No try is counted. The local mailbox disturbs nobody.
+    async fn leave_in_peace(
+        &self,
+        account: &Account,
+        token: Uuid,
+        claimed: Vec<Claimed>,
+        facts: &Facts,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        if matches!(account.transport, Transport::Mailbox(_)) {
+            return Ok(claimed);
+        }
+        self.quiet.learn(&self.store, facts.orders.values()).await?;
+        let mut postponed = Vec::new();
+        let mut going = Vec::new();
+        for it in claimed {
+            let order = facts.orders.get(&it.delivery.order_id);
+            let waits = order.and_then(|order| self.quiet.waits_until(&it.delivery, order, now));
+            match waits {
+                None => going.push(it),
+                Some(until) => postponed.push((it.delivery.id, until)),
+            }
+        }
+        if !postponed.is_empty() {
+            tracing::info!(
+                messages = postponed.len(),
+                "wait for the customers' mornings"
+            );
+            self.store.postpone_deliveries(token, &postponed).await?;
+        }
+        Ok(going)
     }
 
     /// Gives back at once what was claimed and cannot be begun.

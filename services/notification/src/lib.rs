@@ -13,6 +13,7 @@ pub mod inbox;
 mod metrics;
 pub mod pages;
 mod plan;
+mod quiet;
 mod server;
 pub mod template;
 #[cfg(any(test, feature = "testkit"))]

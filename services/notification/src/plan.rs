@@ -30,6 +30,14 @@ pub(crate) fn plan(facts: &DispatchFacts<'_>, key: &LinkKey, ids: &Ids) -> Vec<P
             .map(|channel| (channel, 0))
             .into_iter()
             .collect(),
+        // A reminder goes where the question went first.
+        Some(round) if facts.row.message.kind == MessageKind::ConfirmationReminder => {
+            let mut plan = round.details.channel_plan.iter().copied();
+            plan.find(|channel| facts.order.reachable_by(*channel))
+                .map(|channel| (channel, 0))
+                .into_iter()
+                .collect()
+        }
         _ => first_reachable(facts.order)
             .map(|channel| (channel, 0))
             .into_iter()

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use countersign_domain::{order::Channel, secrets::LinkKey};
+use countersign_domain::{locale::TimeZone, order::Channel, place::CountryCode, secrets::LinkKey};
 use countersign_proto::{
     FILE_DESCRIPTOR_SET, v1::notification_service_server::NotificationServiceServer,
 };
@@ -30,6 +30,7 @@ use crate::{
     inbox::{Inbox, forward::Forwarder, orders::OrderCalls},
     metrics::Metrics,
     pages::{self, PagesSettings, PagesState},
+    quiet::QuietHours,
     template::Templates,
     transport::{Transports, signing_keys},
 };
@@ -119,6 +120,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         lease: own.lease(),
         poll: own.poll_interval(),
         grace: config.shutdown.grace(),
+        quiet: QuietHours::new(company_zone(&config)),
         queue: queue.clone(),
         held: Mutex::new(HashMap::new()),
         cut: CancellationToken::new(),
@@ -133,6 +135,12 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     };
     lifecycle.spawn("inbox", forwarder.run(lifecycle.soft()));
     Ok(())
+}
+
+/// The zone of the company's own country.
+fn company_zone(config: &Config) -> TimeZone {
+    CountryCode::parse(&config.order.default_region)
+        .map_or(TimeZone::UTC, |country| country.default_time_zone())
 }
 
 fn serve_http(router: axum::Router, listener: TcpListener, lifecycle: &Lifecycle) {

@@ -192,7 +192,7 @@ fn within(tried: &Tried<'_>, verdict: Verdict) -> Verdict {
 }
 
 /// A message of a newer version of the program: left to that one for a while, then dead (RELIABILITY, H-03).
-pub(crate) fn unknown_template(problem: String, delivery: &Delivery, tried: &Tried<'_>) -> Judged {
+pub(crate) fn unknown_template(problem: &str, delivery: &Delivery, tried: &Tried<'_>) -> Judged {
     let verdict = if tried.now < delivery.create_time + UNKNOWN_MAX {
         tried.again(UNKNOWN_WAIT)
     } else {

@@ -246,11 +246,11 @@ mod tests {
         breaker.end(ticket, signal, now)
     }
 
-    fn opened(pause: u64) -> Option<Change> {
-        Some(Change::Opened {
+    fn opened(pause: u64) -> Change {
+        Change::Opened {
             pause: seconds(pause),
             config: false,
-        })
+        }
     }
 
     #[test]
@@ -265,7 +265,7 @@ mod tests {
             };
             assert_eq!(call(&mut breaker, signal, start), None, "{number}");
         }
-        assert_eq!(call(&mut breaker, Signal::Good, start), opened(30));
+        assert_eq!(call(&mut breaker, Signal::Good, start), Some(opened(30)));
         assert_eq!(
             breaker.admission(start + seconds(29)),
             Admission::None(Some(start + seconds(30)))
@@ -295,7 +295,7 @@ mod tests {
             assert_eq!(call(&mut breaker, signal, start), None);
         }
         assert_eq!(call(&mut breaker, Signal::Neutral, start), None);
-        assert_eq!(call(&mut breaker, Signal::Silent, start), opened(30));
+        assert_eq!(call(&mut breaker, Signal::Silent, start), Some(opened(30)));
     }
 
     #[test]
@@ -346,7 +346,10 @@ mod tests {
             assert_eq!(breaker.admission(now), Admission::Probes(3));
             let probes = [breaker.begin(), breaker.begin(), breaker.begin()];
             assert_eq!(breaker.end(probes[0], Signal::Good, now), None);
-            assert_eq!(breaker.end(probes[1], Signal::Silent, now), opened(pause));
+            assert_eq!(
+                breaker.end(probes[1], Signal::Silent, now),
+                Some(opened(pause))
+            );
             // What the third one comes to says nothing any more.
             assert_eq!(breaker.end(probes[2], Signal::Good, now), None);
             assert!(matches!(breaker.admission(now), Admission::None(Some(_))));

@@ -177,7 +177,7 @@ impl Job {
                     problem,
                     "a message is left to a newer version of the program"
                 );
-                return unknown_template(problem, delivery, &self.tried(courier));
+                return unknown_template(&problem, delivery, &self.tried(courier));
             }
             Err(Unwritable::Wrong(problem)) => {
                 tracing::error!(problem, "a message cannot be written");

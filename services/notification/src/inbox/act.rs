@@ -64,6 +64,7 @@ impl Forwarder {
                 channel,
                 reason,
             } => self.opt_out(recipient, *channel, *reason).await,
+            ReplyContent::Unreachable { round } => self.unreachable(reply, *round).await,
             _ => Ok(match reply.order_id {
                 Some(order) => self.calls.tell(reply, order).await.into(),
                 None => Settled::Refused("NO_ORDER: it names no order".to_owned()),
@@ -258,6 +259,18 @@ impl Forwarder {
                     .await
             }
         }
+    }
+
+    /// Staff are told as long as the question stands: an order that has moved on is not to be held up.
+    async fn unreachable(&self, reply: &Reply, round: u32) -> Result<Settled, StoreError> {
+        let Some(order) = reply.order_id else {
+            return Ok(Settled::Refused("NO_ORDER: it names no order".to_owned()));
+        };
+        let open = self.inbox.store.find_open_round(order).await?;
+        if open.is_none_or(|open| open.round != round) {
+            return Ok(Settled::Refused("ROUND_OVER".to_owned()));
+        }
+        Ok(self.calls.tell(reply, order).await.into())
     }
 
     async fn opt_out(

@@ -148,6 +148,22 @@ impl OrderCalls {
                 let mut client = self.feedback.clone();
                 client.record_feedback(call(request)).await.map(|_| ())
             }
+            // A hold keeps silence from confirming what the customer has never been asked, and stands in the queue of staff.
+            ReplyContent::Unreachable { round } => client
+                .hold_order(call(v1::HoldOrderRequest {
+                    name: order.resource_name(),
+                    request_id,
+                    hold: Some(v1::Hold {
+                        reason: v1::HoldReason::CustomerUnreachable.into(),
+                        note: format!(
+                            "No channel led to the customer in round {round}; see the messages."
+                        ),
+                        ..v1::Hold::default()
+                    }),
+                    ..v1::HoldOrderRequest::default()
+                }))
+                .await
+                .map(|_| ()),
             ReplyContent::Text { .. }
             | ReplyContent::Key { .. }
             | ReplyContent::Status { .. }

@@ -44,7 +44,7 @@ async fn d_15_a_gateway_that_refuses_us_is_held_for_all_replicas_and_no_try_is_l
             let found = attempts(&stage, order.id).await;
             (found == [AttemptOutcome::Config])
                 .then_some(())
-                .ok_or(format!("{found:?}"))
+                .ok_or_else(|| format!("{found:?}"))
         })
         .await;
         // Letters go on; texts are not even claimed.
@@ -87,7 +87,7 @@ async fn staff_hold_a_gateway_and_release_it() {
     );
     eventually(async || {
         let found = gateway.accepted().len();
-        (found == 2).then_some(()).ok_or(format!("{found}"))
+        (found == 2).then_some(()).ok_or_else(|| format!("{found}"))
     })
     .await;
     stage.end().await;
@@ -119,7 +119,7 @@ async fn d_22_a_gateway_that_is_down_is_left_alone_and_uses_up_no_tries() {
     };
     eventually(async || {
         let found = count().await;
-        (found >= 5).then_some(()).ok_or(format!("{found}"))
+        (found >= 5).then_some(()).ok_or_else(|| format!("{found}"))
     })
     .await;
     // Those that were under way together may be more than the five that it takes.
@@ -147,7 +147,7 @@ async fn d_24_a_gateway_that_does_not_answer_takes_no_room_from_others() {
     }
     eventually(async || {
         let found = gateway.seen().len();
-        (found == 4).then_some(()).ok_or(format!("{found}"))
+        (found == 4).then_some(()).ok_or_else(|| format!("{found}"))
     })
     .await;
     let mut letters = Vec::new();
@@ -177,7 +177,7 @@ async fn l_02_what_is_unanswered_at_the_end_is_in_doubt_and_nobodys() {
     let order = stage.shop.order(None, PHONE).await;
     eventually(async || {
         let found = gateway.seen().len();
-        (found == 1).then_some(()).ok_or(format!("{found}"))
+        (found == 1).then_some(()).ok_or_else(|| format!("{found}"))
     })
     .await;
     stage.lifecycle.shutdown();
@@ -209,7 +209,7 @@ async fn h_01_a_message_that_makes_the_renderer_panic_is_dead_after_three_tries(
             let found = attempts(&stage, poison.id).await;
             (found == vec![AttemptOutcome::NotSent; tries])
                 .then_some(())
-                .ok_or(format!("{found:?}"))
+                .ok_or_else(|| format!("{found:?}"))
         })
         .await;
         if tries < 3 {

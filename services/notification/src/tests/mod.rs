@@ -1,6 +1,7 @@
 //! The whole worker between a database, an order service and gateways that are stubs on real sockets.
 
 mod gateways;
+mod hours;
 mod stub;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
@@ -10,6 +11,7 @@ use countersign_domain::{
     ids::OrderId,
     message::DeliveryState,
     order::Channel,
+    policy::OrderPolicy,
     reply::{ReplyContent, ReplyState},
 };
 use countersign_proto::v1::{
@@ -64,6 +66,14 @@ impl Stage {
     }
 
     async fn on(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_policy(database, change, |_| {}).await
+    }
+
+    async fn with_policy(
+        database: TestDatabase,
+        change: impl FnOnce(&mut Config),
+        policy: impl FnOnce(&mut OrderPolicy),
+    ) -> Self {
         let orders = OrderStub::default();
         let order_service = tonic::transport::Endpoint::from_shared(orders.serve().await)
             .unwrap()
@@ -76,7 +86,9 @@ impl Stage {
         config.notification.public_url = format!("http://{http}");
         config.notification.poll_interval_ms = 20;
         change(&mut config);
-        let shop = Shop::new(database.store.clone());
+        let mut shop = Shop::new(database.store.clone());
+        policy(&mut shop.policy);
+        shop.publish_policy().await;
         let lifecycle = Lifecycle::new(Duration::from_secs(5));
         let deps = Deps {
             config,

@@ -115,6 +115,7 @@ impl OrderStub {
             OrderContact,
             parent
         );
+        let router = method!(router, "HoldOrder", HoldOrderRequest, Order, name);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {

@@ -178,7 +178,7 @@ fn a_try_that_would_come_after_the_deadline_makes_way_for_the_next_channel() {
 #[test]
 fn h_01_the_third_failure_of_our_own_program_is_the_last() {
     let once = record(AttemptOutcome::NotSent, "POISON: x");
-    let two = [once.clone(), once.clone()];
+    let two = [once.clone(), once];
     let judged = judge(
         &not_sent(ReasonCode::Poison, None),
         &tried(Channel::Email, &two[..1]),

@@ -106,6 +106,9 @@ pub(crate) enum Command {
         units: Vec<(u32, i64)>,
     },
     Track(TrackingEvent),
+    Remind {
+        round: u32,
+    },
     Expire {
         round: u32,
     },

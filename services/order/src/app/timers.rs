@@ -97,6 +97,9 @@ impl Deciding {
             TimerKind::ConfirmationDeadline => Command::Expire {
                 round: timer.generation,
             },
+            TimerKind::ConfirmationReminder => Command::Remind {
+                round: timer.generation,
+            },
             TimerKind::Completion => Command::Complete,
             TimerKind::Survey => Command::Survey,
         };

@@ -1,9 +1,10 @@
 //! Policies and audit rules on their way in and out.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveTime, Utc};
 use countersign_domain::{
     audit::{AuditRule, RuleSet},
     confirmation::ConfirmationMode,
+    contact_hours::{ContactHours, DailyWindow},
     policy::OrderPolicy,
     problem::FieldProblem,
     survey::SurveyRules,
@@ -28,6 +29,9 @@ const WIRE_NAMES: [(&str, &str); 7] = [
     ("expire_seconds", "expire"),
     ("customer_pause_seconds", "customer_pause"),
 ];
+
+/// Hours and minutes.
+const TIME_OF_DAY: &str = "%H:%M";
 
 fn wire_name(text: &str) -> String {
     WIRE_NAMES
@@ -167,6 +171,7 @@ pub(crate) fn policy_to_proto(policy: &OrderPolicy, create_time: DateTime<Utc>) 
             low_stars_max: number(rules.low_stars_max),
             total_min: rules.total_min.map(money::to_proto),
         }),
+        contact_hours: Some(hours_to_proto(&policy.contact_hours)),
     }
 }
 
@@ -185,6 +190,62 @@ fn survey_rules(given: &v1::SurveyRules, path: &str, violations: &mut Violations
             .total_min
             .as_ref()
             .and_then(|min| amount(min, &at("total_min"), violations)),
+    }
+}
+
+fn hours_to_proto(hours: &ContactHours) -> v1::ContactHours {
+    let window = |window: DailyWindow| {
+        Some(v1::DailyWindow {
+            opens: window.opens.format(TIME_OF_DAY).to_string(),
+            closes: window.closes.format(TIME_OF_DAY).to_string(),
+        })
+    };
+    v1::ContactHours {
+        email: window(hours.email),
+        sms: window(hours.sms),
+        phone: window(hours.phone),
+        quiet_deadline: word::to_proto::<v1::QuietDeadline>(hours.quiet_deadline.as_str()),
+    }
+}
+
+/// What is left out is as usual.
+fn read_hours(
+    given: Option<&v1::ContactHours>,
+    field: &str,
+    violations: &mut Violations,
+) -> ContactHours {
+    let usual = ContactHours::default();
+    let Some(given) = given else {
+        return usual;
+    };
+    let mut window = |given: Option<&v1::DailyWindow>, name: &str, usual: DailyWindow| {
+        let Some(given) = given else {
+            return usual;
+        };
+        let mut time = |text: &str, end: &str| {
+            NaiveTime::parse_from_str(text, TIME_OF_DAY).unwrap_or_else(|_| {
+                violations.add(
+                    format!("{field}.{name}.{end}"),
+                    "must be hours and minutes, such as 08:00",
+                );
+                NaiveTime::MIN
+            })
+        };
+        DailyWindow {
+            opens: time(&given.opens, "opens"),
+            closes: time(&given.closes, "closes"),
+        }
+    };
+    ContactHours {
+        email: window(given.email.as_ref(), "email", usual.email),
+        sms: window(given.sms.as_ref(), "sms", usual.sms),
+        phone: window(given.phone.as_ref(), "phone", usual.phone),
+        quiet_deadline: word::optional_from_proto::<v1::QuietDeadline, _>(
+            given.quiet_deadline,
+            &format!("{field}.quiet_deadline"),
+            violations,
+        )
+        .unwrap_or(usual.quiet_deadline),
     }
 }
 
@@ -258,6 +319,7 @@ pub(crate) fn read_policy(
             .survey
             .as_ref()
             .map(|rules| survey_rules(rules, &at("survey"), &mut v)),
+        contact_hours: read_hours(given.contact_hours.as_ref(), &at("contact_hours"), &mut v),
     };
     join(
         policy.validate(),

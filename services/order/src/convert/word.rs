@@ -44,6 +44,7 @@ wire_words! {
     FindingSeverity "FINDING_SEVERITY_",
     ConfirmationMode "CONFIRMATION_MODE_",
     ConfirmationState "CONFIRMATION_STATE_",
+    QuietDeadline "QUIET_DEADLINE_",
     AnswerChannel "ANSWER_CHANNEL_",
     ObjectionCategory "OBJECTION_CATEGORY_",
     CallOutcome "CALL_OUTCOME_",
@@ -143,6 +144,7 @@ mod tests {
         both_ways!(FindingSeverity, domain::audit::Severity);
         both_ways!(ConfirmationMode, domain::confirmation::ConfirmationMode);
         both_ways!(ConfirmationState, domain::confirmation::ConfirmationState);
+        both_ways!(QuietDeadline, domain::contact_hours::QuietDeadline);
         both_ways!(AnswerChannel, domain::confirmation::AnswerChannel);
         both_ways!(ObjectionCategory, domain::confirmation::ObjectionCategory);
         both_ways!(CallOutcome, domain::decide::CallOutcome);

@@ -26,6 +26,8 @@ codes! {
         Prioritized = "order.prioritized",
         /// The customer was asked.
         ConfirmationRequested = "order.confirmation_requested",
+        /// The customer was asked a second time.
+        ConfirmationReminded = "order.confirmation_reminded",
         /// The customer said yes, or silence did.
         Confirmed = "order.confirmed",
         /// The customer said no.
@@ -166,6 +168,13 @@ codes! {
         Delivered = "DELIVERED",
         /// "How was it?" (R39, R49).
         Survey = "SURVEY",
+    }
+}
+
+impl MessageKind {
+    /// Whether it makes sense to a customer who never got the message before it.
+    pub const fn is_independent(self) -> bool {
+        !matches!(self, Self::ConfirmationReminder)
     }
 }
 

@@ -22,6 +22,8 @@ codes! {
         UnknownDeliveryDate = "UNKNOWN_DELIVERY_DATE",
         /// The credit limit would be passed (T3).
         Credit = "CREDIT",
+        /// No channel leads to the customer: a member of staff must find out how to ask.
+        CustomerUnreachable = "CUSTOMER_UNREACHABLE",
         /// See the note.
         Other = "OTHER",
     }

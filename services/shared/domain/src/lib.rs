@@ -7,6 +7,7 @@ pub mod audit;
 pub mod catalog;
 mod code;
 pub mod confirmation;
+pub mod contact_hours;
 pub mod customer;
 pub mod decide;
 pub mod document;

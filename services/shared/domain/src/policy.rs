@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     confirmation::ConfirmationMode,
+    contact_hours::ContactHours,
     money::Money,
     order::{Channel, PaymentMethod},
     survey::SurveyRules,
@@ -100,6 +101,9 @@ pub struct OrderPolicy {
     /// When customers are asked how it was; never when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survey: Option<SurveyRules>,
+    /// When the customer may be disturbed.
+    #[serde(default)]
+    pub contact_hours: ContactHours,
 }
 
 impl OrderPolicy {

@@ -124,6 +124,11 @@ pub enum ReplyContent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<String>,
     },
+    /// No channel has led to the customer who was to be asked.
+    Unreachable {
+        /// In which round.
+        round: u32,
+    },
     /// The recipient does not want to be written to by a channel, or wants to again.
     OptOut {
         /// Who.
@@ -168,6 +173,7 @@ impl ReplyContent {
             Self::Key { .. } => "KEY",
             Self::Status { .. } => "STATUS",
             Self::OptOut { .. } => "OPT_OUT",
+            Self::Unreachable { .. } => "UNREACHABLE",
         }
     }
 }

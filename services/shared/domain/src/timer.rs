@@ -9,6 +9,8 @@ codes! {
     pub enum TimerKind {
         /// The customer's time to answer is over.
         ConfirmationDeadline = "CONFIRMATION_DEADLINE",
+        /// Half of the customer's time to answer is over. Gives way to the deadline's timer.
+        ConfirmationReminder = "CONFIRMATION_REMINDER",
         /// The time to complain without a reason is over.
         Completion = "COMPLETION",
         /// The customer may be asked how it was.

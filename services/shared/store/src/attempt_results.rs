@@ -167,7 +167,7 @@ impl Store {
         )
         .await?;
         hurry(transaction, &rows, &hurried, now).await?;
-        open_gates(transaction, &rows).await?;
+        open_gates(transaction, &rows, now).await?;
         Ok(refused)
     }
 

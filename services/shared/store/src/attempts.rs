@@ -201,7 +201,7 @@ impl Store {
         )
         .await?;
         let rows = lock_orders_deliveries(transaction, ended_orders.into_iter().collect()).await?;
-        open_gates(transaction, &rows).await?;
+        open_gates(transaction, &rows, now).await?;
         Ok(outcomes)
     }
 }

@@ -196,7 +196,7 @@ impl Store {
         orders.sort_unstable();
         orders.dedup();
         let rows = lock_orders_deliveries(transaction, orders).await?;
-        open_gates(transaction, &rows).await
+        open_gates(transaction, &rows, now).await
     }
 
     /// Makes leases last until `until`. Answers how many of the deliveries are still held under one of the tokens.
@@ -465,7 +465,7 @@ async fn recover_in(
     orders.dedup();
     let all = lock_orders_deliveries(transaction, orders).await?;
     hurry(transaction, &all, &failed, now).await?;
-    open_gates(transaction, &all).await?;
+    open_gates(transaction, &all, now).await?;
     Ok(recovered)
 }
 

@@ -90,7 +90,7 @@ impl Store {
                     .await
                     .during(DOING)?;
                 hurry(transaction, &rows, failed.as_slice(), now).await?;
-                open_gates(transaction, &rows).await?;
+                open_gates(transaction, &rows, now).await?;
                 Ok(News::Written(Box::new(delivery(written)?)))
             })
         })

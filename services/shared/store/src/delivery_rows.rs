@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
+    event::MessageKind,
     ids::{DeliveryId, OrderId},
     message::{Delivery, DeliveryState, Recipient},
 };
@@ -17,6 +18,7 @@ use crate::{
     entity::deliveries,
     error::{During, StoreError},
     rows::{At, int, json_text},
+    unreachable,
 };
 
 pub(crate) const DELIVERIES: Bulk = Bulk {
@@ -132,11 +134,13 @@ pub(crate) async fn lock_orders_deliveries(
 
 /// Lets the first message of each order that is not yet out go: `rows` are all deliveries of those orders, as they stand
 /// now. Messages start in the order's sequence; one that has reached the customer by any channel, or can no longer, makes
-/// room for the next.
+/// room for the next. Where no channel has led to a customer who was asked something, staff will be told.
 pub(crate) async fn open_gates(
     transaction: &DatabaseTransaction,
     rows: &[deliveries::Model],
+    now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    unreachable::tell(transaction, rows, now).await?;
     let opened = gates(rows);
     if opened.is_empty() {
         return Ok(());
@@ -166,28 +170,43 @@ fn gates(rows: &[deliveries::Model]) -> Vec<Uuid> {
             .push(row);
     }
     let mut opened = Vec::new();
-    for messages in orders.values() {
+    for (order, messages) in &orders {
+        let mut missed = false;
         for (expected, (seq, steps)) in (1..).zip(messages) {
             // The message before it is still in the outbox.
             if *seq != expected {
                 break;
             }
-            opened.extend(
-                steps
-                    .iter()
-                    .filter(|row| row.state == DeliveryState::Waiting.as_str())
-                    .map(|row| row.id),
-            );
+            let waiting = steps
+                .iter()
+                .filter(|row| row.state == DeliveryState::Waiting.as_str());
+            let leans = steps.iter().any(|row| leans_on_the_last(row));
+            if missed && leans {
+                // Staff may send the one before it again; what comes after does not wait for that.
+                if waiting.count() > 0 {
+                    tracing::error!(%order, seq, "a message is blocked: the one before it was given up");
+                }
+                continue;
+            }
+            opened.extend(waiting.map(|row| row.id));
             let mut states = steps
                 .iter()
                 .filter_map(|row| row.state.parse::<DeliveryState>().ok());
             let out = states.clone().any(DeliveryState::is_out);
+            missed = !out && states.clone().any(|state| state == DeliveryState::Dead);
             if !out && !states.all(DeliveryState::is_finished) {
                 break;
             }
         }
     }
     opened
+}
+
+/// Whether a message means nothing without the one before it.
+fn leans_on_the_last(row: &deliveries::Model) -> bool {
+    row.kind
+        .parse::<MessageKind>()
+        .is_ok_and(|kind| !kind.is_independent())
 }
 
 /// Sets the state of some deliveries that end without being sent.
@@ -273,6 +292,20 @@ mod tests {
             opened(&[(1, 1, Sent), (2, 1, Waiting), (2, 2, Waiting)]),
             [21, 22]
         );
+    }
+
+    #[test]
+    fn m_09_what_leans_on_a_dead_letter_is_blocked_and_all_else_goes_on() {
+        use DeliveryState::{Dead, Failed, Sent, Waiting};
+        let opened = |first: DeliveryState, kind: MessageKind| {
+            let mut rows = [row(1, 1, first), row(2, 1, Waiting), row(3, 1, Waiting)];
+            kind.as_str().clone_into(&mut rows[1].kind);
+            gates(&rows).iter().map(Uuid::as_u128).collect::<Vec<_>>()
+        };
+        assert_eq!(opened(Dead, MessageKind::OrderConfirmed), [21]);
+        assert_eq!(opened(Dead, MessageKind::ConfirmationReminder), [31]);
+        assert_eq!(opened(Sent, MessageKind::ConfirmationReminder), [21]);
+        assert_eq!(opened(Failed, MessageKind::ConfirmationReminder), [21]);
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub mod testing;
 mod timers;
 mod tracking;
 mod transaction;
+mod unreachable;
 mod yardstick;
 
 pub use attempt_results::{Finish, NextStep, Refused, Verdict};

@@ -154,7 +154,7 @@ impl Store {
             .insert_new(transaction, self.kind, self.backend(), values)
             .await?;
         let rows = lock_orders_deliveries(transaction, uncertain).await?;
-        open_gates(transaction, &rows).await?;
+        open_gates(transaction, &rows, now).await?;
         let messages = ids.len();
         outbox::Entity::delete_many()
             .filter(outbox::Column::Id.is_in(padded(ids)))
@@ -204,7 +204,7 @@ impl Store {
                     .during(DOING)?;
                 let rows =
                     lock_orders_deliveries(&transaction, orders.into_iter().collect()).await?;
-                open_gates(&transaction, &rows).await?;
+                open_gates(&transaction, &rows, now).await?;
                 Ok(count)
             };
             let result = buried.await;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use countersign_domain::confirmation::ConfirmationState;
+use countersign_domain::{confirmation::ConfirmationState, event::MessageKind, order::OrderState};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::{
 
 /// What must still hold when a message goes out.
 pub(crate) struct Current {
-    revisions: HashMap<Uuid, i32>,
+    orders: HashMap<Uuid, (i32, String)>,
     open_rounds: HashSet<(Uuid, i32)>,
     opted_out: HashSet<(Vec<u8>, String)>,
 }
@@ -30,21 +30,23 @@ impl Current {
         let of: BTreeSet<Uuid> = rows.clone().map(|row| row.order_id).collect();
         if of.is_empty() {
             return Ok(Self {
-                revisions: HashMap::new(),
+                orders: HashMap::new(),
                 open_rounds: HashSet::new(),
                 opted_out: HashSet::new(),
             });
         }
-        let revisions = orders::Entity::find()
+        let orders = orders::Entity::find()
             .select_only()
             .column(orders::Column::Id)
             .column(orders::Column::Revision)
+            .column(orders::Column::State)
             .filter(orders::Column::Id.is_in(padded(of.into_iter().collect())))
-            .into_tuple::<(Uuid, i32)>()
+            .into_tuple::<(Uuid, i32, String)>()
             .all(transaction)
             .await
             .during(DOING)?
             .into_iter()
+            .map(|(id, revision, state)| (id, (revision, state)))
             .collect();
         let asking: BTreeSet<Uuid> = rows
             .clone()
@@ -82,17 +84,30 @@ impl Current {
             .map(|row| (row.recipient_hash, row.channel))
             .collect();
         Ok(Self {
-            revisions,
+            orders,
             open_rounds,
             opted_out,
         })
     }
 
-    /// A newer revision, a round that is over, or an order that is gone.
+    /// A newer revision, a round that is over, an order that was called off or refused, or that is gone. Of an order that
+    /// is called off the customer hears just that.
     pub(crate) fn is_outdated(&self, row: &deliveries::Model) -> bool {
-        self.revisions
+        self.orders
             .get(&row.order_id)
-            .is_none_or(|revision| *revision != row.revision)
+            .is_none_or(|(revision, state)| {
+                *revision != row.revision
+                    || match state.parse() {
+                        Ok(OrderState::Cancelled) => {
+                            row.kind != MessageKind::OrderCancelled.as_str()
+                        }
+                        Ok(OrderState::Rejected) => {
+                            row.kind != MessageKind::OrderRejected.as_str()
+                                && row.kind != MessageKind::ProblemFound.as_str()
+                        }
+                        _ => false,
+                    }
+            })
             || (row.round > 0 && !self.open_rounds.contains(&(row.order_id, row.round)))
     }
 

@@ -11,6 +11,7 @@ use countersign_domain::{
     ids::{AttemptId, DeliveryId, OrderId},
     message::{AttemptOutcome, DeliveryState, GatewayState, OptOutReason, Recipient},
     order::Channel,
+    reply::ReplyContent,
 };
 use countersign_store::{
     Claimed, DispatchFacts, Finish, NextStep, Planned, Refused, SYSTEM, Start, StartOutcome, Store,
@@ -671,6 +672,133 @@ async fn a_gateway_is_held_and_released_and_the_system_overrules_nobody() {
                 .hold_gateway("none", "", None, "li", now)
                 .await
                 .unwrap()
+        );
+    }
+}
+
+/// Ends what was claimed so that its channel has failed.
+async fn fail_all(store: &Store, token: Uuid) {
+    let claimed = claim(store, token).await;
+    start(store, token, &claimed).await;
+    let failed: Vec<Finish> = claimed
+        .iter()
+        .map(|it| Finish {
+            next: NextStep::Now,
+            ..finish(
+                it,
+                token,
+                AttemptOutcome::Permanent,
+                Verdict::End(DeliveryState::Failed),
+            )
+        })
+        .collect();
+    assert_eq!(finish_all(store, &failed).await, []);
+}
+
+#[tokio::test]
+async fn m_04_when_all_channels_have_failed_it_is_told_once() {
+    const TOLD: &str = "SELECT COUNT(*) AS n FROM replies WHERE kind = 'UNREACHABLE'";
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        let order = shop.order(MAIL, PHONE).await;
+        dispatch(store).await;
+        send_all(store, token(1)).await;
+        // Letter, text and call, each at once after the one before.
+        for number in 2..=4 {
+            assert_eq!(database.number(TOLD).await, 0, "{number}");
+            fail_all(store, token(number)).await;
+        }
+        assert_eq!(database.number(TOLD).await, 1);
+        let replies = store.find_pending_replies(order.id).await.unwrap();
+        assert_eq!(replies[0].content, ReplyContent::Unreachable { round: 1 });
+        // Whatever happens to the order's messages afterwards tells nothing new.
+        shop.accept(order.id).await;
+        dispatch(store).await;
+        send_all(store, token(5)).await;
+        assert_eq!(database.number(TOLD).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn m_06_an_opt_out_between_claim_and_send_stops_it() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let order = Shop::new(store.clone()).order(MAIL, None).await;
+        dispatch(store).await;
+        let claimed = claim(store, token(1)).await;
+        let hash = claimed[0].delivery.recipient_hash;
+        let now = store.now().await.unwrap();
+        store
+            .insert_opt_out(&hash, Channel::Email, OptOutReason::Unsubscribed, now)
+            .await
+            .unwrap();
+        let outcome = start(store, token(1), &claimed).await;
+        assert_eq!(outcome[&claimed[0].delivery.id], StartOutcome::Suppressed);
+        let first = store.list_deliveries(order.id).await.unwrap().remove(0);
+        assert_eq!(first.delivery.state, DeliveryState::Suppressed);
+        assert_eq!(first.history, [], "no try was begun");
+    }
+}
+
+#[tokio::test]
+async fn m_07_an_opt_out_of_texts_leaves_letters_and_calls_going() {
+    use DeliveryState::{Sent, Suppressed};
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let order = Shop::new(store.clone()).order(MAIL, PHONE).await;
+        let key = countersign_domain::secrets::LinkKey::new(&[7; 32]).unwrap();
+        let now = store.now().await.unwrap();
+        let hash = key.recipient_hash(PHONE.unwrap());
+        store
+            .insert_opt_out(&hash, Channel::Sms, OptOutReason::StopWord, now)
+            .await
+            .unwrap();
+        dispatch(store).await;
+        send_all(store, token(1)).await;
+        send_all(store, token(2)).await;
+        store.shift_clock(Duration::minutes(61));
+        let claimed = claim(store, token(3)).await;
+        start(store, token(3), &claimed).await;
+        let sent: Vec<Finish> = claimed
+            .iter()
+            .filter(|it| it.delivery.channel == Channel::Phone)
+            .map(|it| finish(it, token(3), AttemptOutcome::Sent, Verdict::End(Sent)))
+            .collect();
+        assert_eq!(finish_all(store, &sent).await, []);
+        assert_eq!(
+            states(store, order.id).await,
+            [(1, 1, Sent), (2, 1, Sent), (2, 2, Suppressed), (2, 3, Sent)]
+        );
+    }
+}
+
+#[tokio::test]
+async fn m_08_an_order_that_is_called_off_while_its_messages_wait_is_told_only_that() {
+    use DeliveryState::{Sent, Superseded};
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        let order = shop.order(MAIL, None).await;
+        dispatch(store).await;
+        shop.cancel(order.id).await;
+        dispatch(store).await;
+        for number in 1..=3 {
+            let claimed = claim(store, token(number)).await;
+            let outcomes = start(store, token(number), &claimed).await;
+            let going: Vec<Finish> = claimed
+                .iter()
+                .filter(|it| matches!(outcomes[&it.delivery.id], StartOutcome::Go { .. }))
+                .map(|it| {
+                    let verdict = Verdict::End(Sent);
+                    finish(it, token(number), AttemptOutcome::Sent, verdict)
+                })
+                .collect();
+            finish_all(store, &going).await;
+        }
+        assert_eq!(
+            states(store, order.id).await,
+            [(1, 1, Superseded), (2, 1, Superseded), (3, 1, Sent)]
         );
     }
 }

@@ -170,6 +170,10 @@ impl Deciding {
                 decide::progress(order, *stage, units, &policy, context)?
             }
             Command::Track(event) => return self.track(order, event, context).await,
+            Command::Remind { round } => match store.find_round(order.id, *round).await? {
+                Some(round) => decide::remind(order, &round, context),
+                None => Decision::Already,
+            },
             Command::Expire { round } => {
                 let Some(round) = store.find_round(order.id, *round).await? else {
                     return Ok(Decision::Already.into());

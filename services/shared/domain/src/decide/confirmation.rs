@@ -5,12 +5,17 @@ use chrono::{DateTime, Duration, Utc};
 use super::{Action, Change, Context, Decision, Refusal, require};
 use crate::{
     confirmation::{ConfirmationMode, ConfirmationState, Round, RoundDetails},
+    contact_hours::CustomerZone,
     event::{EventKind, MessageDetails, MessageKind},
+    locale::TimeZone,
     order::{Channel, Order, OrderState},
     policy::OrderPolicy,
     secrets::LinkKey,
     timer::{Timer, TimerKind},
 };
+
+/// Shorter rounds have no reminder.
+const REMINDER_MIN: Duration = Duration::hours(1);
 
 /// What a member of staff may choose about a round; the policy decides what is left open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,9 +72,9 @@ pub(super) fn ask(
                 .into(),
         ));
     }
-    let expire_time = request.expire_time.unwrap_or_else(|| {
-        context.now + Duration::seconds(i64::from(policy.confirmation_window_seconds))
-    });
+    let expire_time = request
+        .expire_time
+        .unwrap_or_else(|| planned_deadline(&change.order, &plan, policy, context.now));
     if expire_time <= context.now {
         return Err(Refusal::invalid("expire_time", "must lie ahead"));
     }
@@ -101,12 +106,11 @@ pub(super) fn ask(
             ..RoundDetails::default()
         },
     });
-    change.timers_set.push(Timer {
-        due_time: expire_time,
-        order_id: change.order.id,
-        kind: TimerKind::ConfirmationDeadline,
-        generation: round,
-    });
+    if let Some(opened) = change.rounds.last() {
+        // One row at a time: the reminder's timer is followed by the deadline's.
+        let first = reminder_timer(opened).unwrap_or_else(|| deadline_timer(opened));
+        change.timers_set.push(first);
+    }
     change.enter(OrderState::AwaitingConfirmation, context);
     if !request.by_staff {
         change.tell(
@@ -124,13 +128,62 @@ pub(super) fn ask(
 /// Closes an open round within a change and takes its timer away.
 pub(super) fn close(change: &mut Change, round: &Round, state: ConfirmationState) -> Round {
     change.timers_cleared.push(deadline_timer(round));
+    change.timers_cleared.extend(reminder_timer(round));
     Round {
         state,
         ..round.clone()
     }
 }
 
-/// The timer that was set when the round was opened.
+/// When silence counts, by the policy.
+fn planned_deadline(
+    order: &Order,
+    plan: &[Channel],
+    policy: &OrderPolicy,
+    now: DateTime<Utc>,
+) -> DateTime<Utc> {
+    let planned = now + Duration::seconds(i64::from(policy.confirmation_window_seconds));
+    plan.last().map_or(planned, |last| {
+        let zone = CustomerZone::of(order, TimeZone::UTC);
+        policy.contact_hours.deadline(*last, zone, planned)
+    })
+}
+
+/// The timer half-way through the round, when it is long enough to ask twice. A member of staff who rings reminds himself.
+fn reminder_timer(round: &Round) -> Option<Timer> {
+    let length = round.expire_time - round.create_time;
+    (length >= REMINDER_MIN && !round.details.by_staff).then(|| Timer {
+        due_time: round.create_time + Duration::seconds(length.num_seconds() / 2),
+        kind: TimerKind::ConfirmationReminder,
+        ..deadline_timer(round)
+    })
+}
+
+/// Half of the time has passed without an answer: the customer is asked again, and the deadline's timer is set. A held
+/// order asks nothing.
+pub fn remind(order: &Order, round: &Round, context: &Context<'_>) -> Decision {
+    if round.state != ConfirmationState::Open || order.state != OrderState::AwaitingConfirmation {
+        return Decision::Already;
+    }
+    let mut change = Change::of(order, EventKind::ConfirmationReminded, context);
+    change.timers_cleared.extend(reminder_timer(round));
+    change.timers_set.push(deadline_timer(round));
+    if order.progress.holds.is_empty() {
+        change.tell(
+            MessageKind::ConfirmationReminder,
+            MessageDetails {
+                round: Some(round.round),
+                ..MessageDetails::default()
+            },
+            context,
+        );
+    } else {
+        "nothing is asked about a held order".clone_into(&mut change.event.details.reason);
+    }
+    Decision::change(change)
+}
+
+/// The timer of the round's deadline.
 fn deadline_timer(round: &Round) -> Timer {
     Timer {
         due_time: round.expire_time,

@@ -41,7 +41,7 @@ pub use answer::{Answer, Formality, accept, expire, object};
 pub use audit::{approve, assign, audit_again, hold, prioritize, reject, release_hold};
 pub use call::{CallOutcome, CallResult, call_result, code_refused};
 pub use cancel::{CancelReason, Cancellation, Initiator, LineCancellation, cancel};
-pub use confirmation::{RoundRequest, open_round};
+pub use confirmation::{RoundRequest, open_round, remind};
 pub use feedback::{FeedbackFacts, record_feedback, resolve_feedback};
 pub use fulfilment::{Stage, allocate, complete, derive_state, progress};
 pub use intake::{Facts, Given, Judged, NewLine, NewOrder, judge, reserve};

@@ -58,6 +58,7 @@ enum Command {
     OpenRound(Index),
     Accept(Index),
     Object(Index),
+    Remind(Index),
     Expire(Index),
     CallResult,
     CodeRefused(Index),
@@ -112,6 +113,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         2 => index().prop_map(C::OpenRound),
         14 => index().prop_map(C::Accept),
         1 => index().prop_map(C::Object),
+        2 => index().prop_map(C::Remind),
         3 => index().prop_map(C::Expire),
         1 => Just(C::CallResult),
         1 => index().prop_map(C::CodeRefused),
@@ -392,6 +394,9 @@ impl World {
                 };
                 decide::object(order, round, &answer, &objection, &context)
             }),
+            Command::Remind(index) => {
+                round(index).map_or(nothing, |round| Ok(decide::remind(order, round, &context)))
+            }
             Command::Expire(index) => round(index).map_or(nothing, |round| {
                 decide::expire(order, round, &formality, &context)
             }),

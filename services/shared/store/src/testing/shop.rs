@@ -12,7 +12,7 @@ use countersign_domain::{
     confirmation::AnswerChannel,
     decide::{
         Answer, CancelReason, Cancellation, Context, Decision, Facts, Formality, Given, Initiator,
-        NewLine, NewOrder, accept, cancel, judge,
+        NewLine, NewOrder, accept, cancel, judge, remind,
     },
     email::EmailAddress,
     ids::{CommitId, HoldId, OrderId},
@@ -54,13 +54,32 @@ impl Shop {
                 "channel_plan": ["EMAIL", "SMS", "PHONE"], "channel_step_seconds": [1800, 900],
                 "acknowledge": true, "payment_methods": ["CASH_ON_DELIVERY"],
                 "delivery_promise_seconds": 172_800, "allocate_at_confirmation": false,
-                "unknown_customers": true, "completion_window_seconds": 60
+                "unknown_customers": true, "completion_window_seconds": 60,
+                "contact_hours": {
+                    "sms": { "opens": "00:00", "closes": "00:00" },
+                    "phone": { "opens": "00:00", "closes": "00:00" }
+                }
             }))
             .expect("a policy"),
             store,
             rng: StdRng::seed_from_u64(1),
             orders: 0,
         }
+    }
+
+    /// Puts its policy where the worker looks for it.
+    pub async fn publish_policy(&self) {
+        let now = self.store.now().await.expect("the time");
+        let inserted = self.store.insert_policy(&self.policy, now).await;
+        assert!(inserted.expect("the database"), "a version that is there");
+    }
+
+    /// What the order service does half-way through a round without an answer.
+    pub async fn remind(&mut self, id: OrderId) {
+        let now = self.store.now().await.expect("the time");
+        let (order, round) = self.order_and_round(id).await;
+        self.save(remind(&order, &round, &context(now, "system")))
+            .await;
     }
 
     /// Takes an order in: its acknowledgement and confirmation request stand in the outbox.
