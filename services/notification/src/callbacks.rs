@@ -1,6 +1,8 @@
 //! What gateways tell us. The signature is checked, what it says is stored, and 204 is answered; all else follows from
 //! the inbox, because a gateway that waits too long gives up.
 
+pub(crate) mod alibaba;
+
 use std::sync::Arc;
 
 use axum::{
@@ -99,14 +101,7 @@ fn content(event: CallbackEvent) -> Option<ReplyContent> {
                 delivery,
                 generation,
                 provider_id: event.id,
-                status: match event.status {
-                    DeliveryStatus::Queued | DeliveryStatus::Sent => GatewayStatus::Underway,
-                    DeliveryStatus::NoAnswer => GatewayStatus::NoAnswer,
-                    DeliveryStatus::Busy => GatewayStatus::Busy,
-                    DeliveryStatus::Machine => GatewayStatus::Machine,
-                    DeliveryStatus::Failed | DeliveryStatus::Expired => GatewayStatus::Failed,
-                    DeliveryStatus::Delivered => GatewayStatus::Delivered,
-                },
+                status: gateway_status(event.status),
                 code: event.code,
             }
         }
@@ -124,4 +119,16 @@ fn content(event: CallbackEvent) -> Option<ReplyContent> {
             }
         }
     })
+}
+
+/// A carrier's status in the words of the inbox.
+pub(crate) const fn gateway_status(status: DeliveryStatus) -> GatewayStatus {
+    match status {
+        DeliveryStatus::Queued | DeliveryStatus::Sent => GatewayStatus::Underway,
+        DeliveryStatus::NoAnswer => GatewayStatus::NoAnswer,
+        DeliveryStatus::Busy => GatewayStatus::Busy,
+        DeliveryStatus::Machine => GatewayStatus::Machine,
+        DeliveryStatus::Failed | DeliveryStatus::Expired => GatewayStatus::Failed,
+        DeliveryStatus::Delivered => GatewayStatus::Delivered,
+    }
 }

@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     dead_letters: Counter<u64>,
     oldest_due_age: Gauge<f64>,
     breaker: Gauge<u64>,
+    unreadable_reports: Counter<u64>,
 }
 
 impl Metrics {
@@ -46,6 +47,10 @@ impl Metrics {
                 .f64_gauge("oldest_due_age_seconds")
                 .with_unit("s")
                 .with_description("How long the oldest message that could go has been due")
+                .build(),
+            unreadable_reports: meter
+                .u64_counter("unreadable_reports_total")
+                .with_description("Elements of carriers' pushes that could not be read")
                 .build(),
         }
     }
@@ -91,5 +96,9 @@ impl Metrics {
     pub(crate) fn breaker(&self, gateway: &str, level: u64) {
         self.breaker
             .record(level, &[KeyValue::new("gateway", gateway.to_owned())]);
+    }
+
+    pub(crate) fn unreadable_reports(&self, count: u64) {
+        self.unreadable_reports.add(count, &[]);
     }
 }

@@ -66,7 +66,8 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let ids = Arc::new(Ids::from_system());
     let clock = SystemClock::shared();
     let queue = Bell::default();
-    let transports = Transports::of(&config, &store)?;
+    let metrics = Metrics::new();
+    let transports = Transports::of(&config, &store, &ids)?;
     let mailbox = transports.any_mailbox();
     let inbox = Inbox::new(store.clone(), ids.clone());
     let public_url = own.public_url.trim_end_matches('/').to_owned();
@@ -90,6 +91,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
             router = router.merge(callbacks::router(name, source, keys, &inbox, clock.clone()));
         }
     }
+    router = router.merge(callbacks::alibaba::router(&config, &inbox, metrics.clone()));
     serve_http(router, http_listener, lifecycle);
     serve_grpc(store.clone(), grpc_listener, lifecycle).await?;
 
@@ -113,10 +115,10 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
             public_url,
             company: config.company.clone(),
         },
-        transports,
+        transports: transports.clone(),
         ids,
-        clock,
-        metrics: Metrics::new(),
+        clock: clock.clone(),
+        metrics,
         lease: own.lease(),
         poll: own.poll_interval(),
         grace: config.shutdown.grace(),
@@ -128,6 +130,8 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     courier.spawn(lifecycle);
     let forwarder = Forwarder {
         inbox,
+        transports,
+        clock,
         calls: OrderCalls::new(order_service),
         poll: own.poll_interval(),
         queue,

@@ -1,5 +1,7 @@
 //! Where each channel's messages go: out, or into the local mailbox.
 
+mod clouds;
+
 use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
@@ -15,6 +17,7 @@ use crate::channel::{
     gateway::{GatewayConfig, GatewaySender, GatewayTimeouts},
     signature::SigningKeys,
 };
+use crate::ids::Ids;
 
 /// Why the channels cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +63,11 @@ pub(crate) struct Transports {
 
 impl Transports {
     /// As configured.
-    pub(crate) fn of(config: &Config, store: &Store) -> Result<Self, TransportError> {
+    pub(crate) fn of(
+        config: &Config,
+        store: &Store,
+        ids: &Arc<Ids>,
+    ) -> Result<Self, TransportError> {
         let url = config.notification.public_url.trim_end_matches('/');
         let own = &config.notification;
         let account = |channel: Channel, kind: &dyn fmt::Debug, transport: Transport| {
@@ -86,12 +93,12 @@ impl Transports {
                 account(
                     Channel::Sms,
                     &config.sms.transport,
-                    gateway(&config.sms, Channel::Sms, url, store)?,
+                    gateway(&config.sms, Channel::Sms, url, store, ids)?,
                 ),
                 account(
                     Channel::Phone,
                     &config.phone.transport,
-                    gateway(&config.phone, Channel::Phone, url, store)?,
+                    gateway(&config.phone, Channel::Phone, url, store, ids)?,
                 ),
             ],
         })
@@ -115,12 +122,12 @@ impl Transports {
     }
 }
 
-/// The keys shared with a gateway, if it is used.
+/// The keys shared with a gateway of the generic contract, if one is used.
 pub(crate) fn signing_keys(
     gateway: &Gateway,
     channel: Channel,
 ) -> Result<Option<SigningKeys>, TransportError> {
-    if gateway.transport == GatewayTransport::Mailbox {
+    if gateway.transport != GatewayTransport::Gateway {
         return Ok(None);
     }
     let secret = gateway
@@ -163,10 +170,23 @@ fn gateway(
     channel: Channel,
     public_url: &str,
     store: &Store,
+    ids: &Arc<Ids>,
 ) -> Result<Transport, TransportError> {
-    let Some(keys) = signing_keys(config, channel)? else {
-        return Ok(Transport::Mailbox(store.clone()));
-    };
+    match config.transport {
+        GatewayTransport::Mailbox => Ok(Transport::Mailbox(store.clone())),
+        GatewayTransport::Gateway => generic(config, channel, public_url),
+        GatewayTransport::Alibaba => clouds::alibaba(config, channel, ids),
+        GatewayTransport::Tencent => clouds::tencent(config, channel),
+    }
+}
+
+fn generic(
+    config: &Gateway,
+    channel: Channel,
+    public_url: &str,
+) -> Result<Transport, TransportError> {
+    let keys = signing_keys(config, channel)?
+        .ok_or_else(|| TransportError::missing(channel, "the gateway's secret is missing"))?;
     let base = config
         .base_url
         .clone()

@@ -14,7 +14,7 @@ use super::{Reason, ReasonCode};
 /// Most bytes read of an answer.
 const MAX_BODY: usize = 64 * 1024;
 /// Longest wait that a gateway may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Time limits (RELIABILITY section 3.7).
 #[derive(Clone, Debug)]
@@ -57,6 +57,7 @@ pub fn http_client(timeouts: &GatewayTimeouts) -> reqwest::Result<Client> {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<Duration>,
+    pub(super) headers: HeaderMap,
     /// `Err` tells why there is no whole body.
     pub(super) body: Result<Vec<u8>, &'static str>,
 }
@@ -83,7 +84,8 @@ pub(super) async fn exchange(
         Err(_) => return Err(Unanswered::InDoubt("no answer in time")),
     };
     let status = response.status();
-    let retry_after = retry_after(response.headers(), now);
+    let headers = response.headers().clone();
+    let retry_after = retry_after(&headers, now);
     let left = deadline.saturating_duration_since(tokio::time::Instant::now());
     let body = match timeout(left, read_body(response)).await {
         Ok(body) => body,
@@ -92,6 +94,7 @@ pub(super) async fn exchange(
     Ok(Answer {
         status,
         retry_after,
+        headers,
         body,
     })
 }

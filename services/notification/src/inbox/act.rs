@@ -14,11 +14,14 @@ use countersign_domain::{
 use countersign_store::{News, StoreError};
 use uuid::Uuid;
 
-use super::forward::{Forwarder, Settled};
+use super::{
+    forward::{Forwarder, Settled},
+    report::Report,
+};
 use crate::understanding::{Meaning, stars, understand};
 
 /// Deliveries to a number that are looked through for the order that a text is about.
-const RECENT: u64 = 50;
+pub(super) const RECENT: u64 = 50;
 
 impl Forwarder {
     pub(super) async fn act(&self, reply: &Reply) -> Result<Settled, StoreError> {
@@ -58,6 +61,24 @@ impl Forwarder {
                     .record_news(id, *generation, provider_id, *status, &error, now)
                     .await?;
                 self.news(reply, news, *status, provider_id).await
+            }
+            ReplyContent::Report {
+                channel,
+                recipient,
+                attempt,
+                provider_id,
+                status,
+                code,
+            } => {
+                let report = Report {
+                    channel: *channel,
+                    recipient,
+                    attempt,
+                    provider_id,
+                    status: *status,
+                    code: code.as_deref(),
+                };
+                self.report(reply, &report).await
             }
             ReplyContent::OptOut {
                 recipient,
@@ -230,7 +251,7 @@ impl Forwarder {
         Ok(Some((Some(delivery.order_id), content)))
     }
 
-    async fn news(
+    pub(super) async fn news(
         &self,
         reply: &Reply,
         news: News,
@@ -316,7 +337,7 @@ fn unspecified() -> Objection {
 }
 
 /// The orders of deliveries, in their sequence.
-fn distinct_orders(deliveries: &[Delivery]) -> Vec<OrderId> {
+pub(super) fn distinct_orders(deliveries: &[Delivery]) -> Vec<OrderId> {
     let mut orders = Vec::new();
     for delivery in deliveries {
         if !orders.contains(&delivery.order_id) {

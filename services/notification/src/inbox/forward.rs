@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use countersign_domain::reply::{Reply, ReplyState};
+use countersign_runtime::clock::SharedClock;
 use countersign_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +12,7 @@ use super::{
     Inbox,
     orders::{OrderCalls, Told},
 };
-use crate::bell::Bell;
+use crate::{bell::Bell, transport::Transports};
 
 /// Replies that are worked on together.
 const BATCH: u64 = 32;
@@ -44,6 +45,9 @@ impl From<Told> for Settled {
 /// Works through the inbox.
 pub(crate) struct Forwarder {
     pub(crate) inbox: Inbox,
+    /// Asked when a report must be confirmed.
+    pub(crate) transports: Transports,
+    pub(crate) clock: SharedClock,
     pub(crate) calls: OrderCalls,
     pub(crate) poll: Duration,
     /// Told when the queue of deliveries may have changed.

@@ -4,6 +4,7 @@
 mod act;
 pub(crate) mod forward;
 pub(crate) mod orders;
+mod report;
 mod sink;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::ids::Ids;
 /// Something that came back, as pages and callbacks bring it.
 #[derive(Clone, Debug)]
 pub struct ReplyInput {
-    /// Who brings it: `PAGE`, `MAILBOX`, `SMS_GATEWAY`, `PHONE_GATEWAY`; at most 32 characters.
+    /// Who brings it: `PAGE`, `MAILBOX`, `SMS_GATEWAY`, `PHONE_GATEWAY`, `ALIBABA_SMS`; at most 32 characters.
     pub source: &'static str,
     /// The source's own id of it, at most 191 characters. The same id a second time is the same reply: a page gives each
     /// form an id when it shows it, so that pressing a button twice says it once.

@@ -167,6 +167,7 @@ impl OrderCalls {
             ReplyContent::Text { .. }
             | ReplyContent::Key { .. }
             | ReplyContent::Status { .. }
+            | ReplyContent::Report { .. }
             | ReplyContent::OptOut { .. } => {
                 return Told::Never("NOT_FOR_ORDERS".to_owned());
             }

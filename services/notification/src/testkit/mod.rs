@@ -12,16 +12,20 @@
     reason = "a test server lives as long as the test, outside of any lifecycle"
 )]
 
+mod alibaba_stub;
 mod gateway_stub;
 mod http_talk;
 mod mail_sink;
 mod mail_talk;
 mod script;
+mod tencent_stub;
 mod tls;
 mod twilio_stub;
 
+pub use alibaba_stub::{AlibabaAccepted, AlibabaStub};
 pub use gateway_stub::{AcceptedMessage, GatewayStub};
 pub use http_talk::{Answer, SeenRequest};
 pub use mail_sink::{Act, MailSink, MailSinkConfig, ReceivedMail, SinkTls, Stage};
+pub use tencent_stub::{TencentAccepted, TencentStub};
 pub use tls::TestTls;
 pub use twilio_stub::{TwilioAccepted, TwilioStub};

@@ -124,6 +124,22 @@ pub enum ReplyContent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<String>,
     },
+    /// How a message fares, by a report that bears no signature: a hint, on which the carrier is asked.
+    Report {
+        /// By which channel it went.
+        channel: Channel,
+        /// To whom.
+        recipient: Recipient,
+        /// Our id of the try, as the carrier gives it back.
+        attempt: String,
+        /// The carrier's id of the message.
+        provider_id: String,
+        /// What the report says.
+        status: GatewayStatus,
+        /// The carrier's code of an error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+    },
     /// No channel has led to the customer who was to be asked.
     Unreachable {
         /// In which round.
@@ -172,6 +188,7 @@ impl ReplyContent {
             Self::Text { .. } => "TEXT",
             Self::Key { .. } => "KEY",
             Self::Status { .. } => "STATUS",
+            Self::Report { .. } => "REPORT",
             Self::OptOut { .. } => "OPT_OUT",
             Self::Unreachable { .. } => "UNREACHABLE",
         }

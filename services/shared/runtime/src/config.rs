@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use self::layers::Layer;
 
+mod clouds;
 mod layers;
 mod links;
 mod redact;
@@ -21,6 +22,7 @@ mod sections;
 mod validate;
 
 pub use self::{
+    clouds::{Alibaba, NamedGaps, NumberedGaps, Tencent, TextsByKind},
     links::LinkKeyError,
     sections::{
         Company, Database, Email, EmailTransport, Gateway, GatewayTransport, Links, LogFormat,

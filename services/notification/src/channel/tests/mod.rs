@@ -1,8 +1,10 @@
 //! The channels against servers on real sockets. Names begin with the scenario of RELIABILITY section 2.
 
+mod alibaba;
 mod contract;
 mod gateway;
 mod mail;
+mod tencent;
 mod twilio;
 
 use chrono::{DateTime, TimeDelta, Utc};

@@ -13,11 +13,20 @@ use super::{ConfigError, read};
 const PREFIX: &str = "COUNTERSIGN__";
 
 /// Secrets that may stand in a file of their own: section, key, key of the file.
-const SECRETS: [(&str, &str, &str); 5] = [
+const SECRETS: [(&str, &str, &str); 10] = [
     ("database", "url", "url_file"),
     ("email", "url", "url_file"),
     ("sms", "secret", "secret_file"),
     ("phone", "secret", "secret_file"),
+    ("sms.alibaba", "access_key_secret", "access_key_secret_file"),
+    ("sms.alibaba", "callback_secret", "callback_secret_file"),
+    (
+        "phone.alibaba",
+        "access_key_secret",
+        "access_key_secret_file",
+    ),
+    ("phone.alibaba", "callback_secret", "callback_secret_file"),
+    ("sms.tencent", "secret_key", "secret_key_file"),
     ("links", "key", "key_file"),
 ];
 
@@ -83,7 +92,7 @@ impl Layer {
         for (name, value) in ours {
             let key = name[PREFIX.len()..].to_lowercase().replace("__", ".");
             let path: Vec<&str> = key.split('.').collect();
-            if path.len() != 2 || path.contains(&"") {
+            if !(2..=3).contains(&path.len()) || path.contains(&"") {
                 return Err(ConfigError::Value {
                     key,
                     origin: format!("variable {name}"),
@@ -195,11 +204,14 @@ fn line_of(text: &str, at: usize) -> usize {
         + 1
 }
 
+/// A section, or a table within one by its dotted name.
 fn section_mut<'a>(values: &'a mut Dict, section: &str) -> Option<&'a mut Dict> {
-    match values.get_mut(section)? {
-        Value::Dict(_, keys) => Some(keys),
-        _ => None,
-    }
+    section
+        .split('.')
+        .try_fold(values, |keys, part| match keys.get_mut(part)? {
+            Value::Dict(_, keys) => Some(keys),
+            _ => None,
+        })
 }
 
 fn insert(values: &mut Dict, path: &[&str], value: Value) {

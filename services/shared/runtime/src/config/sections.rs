@@ -9,7 +9,10 @@ use std::{
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::redact;
+use super::{
+    clouds::{Alibaba, Tencent},
+    redact,
+};
 
 /// Where the data are.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -179,6 +182,10 @@ pub enum GatewayTransport {
     Mailbox,
     /// To the gateway at [`Gateway::base_url`].
     Gateway,
+    /// To Alibaba Cloud, as [`Gateway::alibaba`] says.
+    Alibaba,
+    /// To Tencent Cloud, as [`Gateway::tencent`] says. Text messages only.
+    Tencent,
 }
 
 /// A gateway for text messages or for calls.
@@ -194,6 +201,10 @@ pub struct Gateway {
     pub secret: Option<SecretString>,
     /// A file that holds the secret, instead of `secret`.
     pub secret_file: Option<PathBuf>,
+    /// The account at Alibaba Cloud.
+    pub alibaba: Option<Alibaba>,
+    /// The account at Tencent Cloud.
+    pub tencent: Option<Tencent>,
 }
 
 /// What links and codes are derived from. See [`Links::key_or_create`] for the key of a development machine.

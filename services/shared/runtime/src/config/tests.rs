@@ -345,3 +345,92 @@ fn a_development_key_is_made_once_and_kept_for_its_owner_only() {
         "k".repeat(32)
     );
 }
+
+const ALIBABA: &str = r#"
+    [sms]
+    transport = "alibaba"
+    [sms.alibaba]
+    access_key_id = "LTAI"
+    access_key_secret = "s3cret"
+    sign_name = "华贸易"
+    callback_secret = "s3cret-s3cret-s3cret"
+    [sms.alibaba.templates.zh-CN.CONFIRMATION_REQUEST]
+    code = "SMS_1"
+    variables = { no = "order", token = "link_token" }
+"#;
+
+#[test]
+fn a_cloud_is_configured_with_its_texts_and_shown_without_its_secrets() {
+    let (folder, sources) = with_file(ALIBABA);
+    let config = Config::load(&sources).unwrap();
+    let alibaba = config.sms.alibaba.as_ref().unwrap();
+    let text = &alibaba.templates["zh-CN"]["CONFIRMATION_REQUEST"];
+    assert_eq!(text.code, "SMS_1");
+    assert_eq!(text.variables["token"], "link_token");
+    for shown in [config.redacted(), format!("{:?}", config.sms)] {
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+    assert!(toml::from_str::<toml::Table>(&config.redacted()).is_ok());
+
+    let key = folder.path().join("key");
+    std::fs::write(&key, "from-a-file\n").unwrap();
+    let text = ALIBABA.replace(
+        "access_key_secret = \"s3cret\"",
+        &format!("access_key_secret_file = {:?}", key.display().to_string()),
+    );
+    let (_folder, sources) = with_file(&text);
+    let config = Config::load(&sources).unwrap();
+    let secret = config.sms.alibaba.unwrap().access_key_secret.unwrap();
+    assert_eq!(secret.expose_secret(), "from-a-file");
+}
+
+#[test]
+fn a_secret_of_a_cloud_may_stand_in_a_variable() {
+    let (_folder, mut sources) = with_file(ALIBABA);
+    sources.environment = owned(&[(
+        "COUNTERSIGN__SMS__ALIBABA__ACCESS_KEY_SECRET",
+        "from-a-variable",
+    )]);
+    let config = Config::load(&sources).unwrap();
+    let secret = config.sms.alibaba.unwrap().access_key_secret.unwrap();
+    assert_eq!(secret.expose_secret(), "from-a-variable");
+}
+
+#[test]
+fn every_bad_field_of_a_cloud_is_named_at_once() {
+    let (_folder, sources) = with_file(
+        r#"
+        [sms]
+        transport = "alibaba"
+        [sms.alibaba]
+        base_url = "dysmsapi.aliyuncs.com"
+        callback_secret = "s3cret/short"
+        value_chars_max = 0
+        [sms.alibaba.templates.zh-CN.CONFIRMATION_REQUEST]
+        variables = { url = "link" }
+        [phone]
+        transport = "tencent"
+        "#,
+    );
+    let message = refusal(&sources);
+    for key in [
+        "sms.alibaba.access_key_id",
+        "sms.alibaba.access_key_secret",
+        "sms.alibaba.sign_name",
+        "sms.alibaba.callback_secret",
+        "sms.alibaba.base_url",
+        "sms.alibaba.value_chars_max",
+        "sms.alibaba.templates.zh-CN.CONFIRMATION_REQUEST.code",
+        "sms.alibaba.templates.zh-CN.CONFIRMATION_REQUEST.variables",
+        "phone.transport",
+    ] {
+        assert!(
+            message.contains(&format!("\n  {key}: ")),
+            "{key} is missing in {message}"
+        );
+    }
+    assert!(!message.contains("s3cret"), "{message}");
+
+    let (_folder, sources) = with_file("[sms]\ntransport = \"tencent\"\n");
+    assert!(refusal(&sources).contains("sms.tencent: is needed"));
+}

@@ -5,14 +5,14 @@ use http::Uri;
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, ConfigError, EmailTransport, Gateway, GatewayTransport, Links};
+use super::{Config, ConfigError, EmailTransport, Gateway, GatewayTransport, Links, clouds};
 
 /// Collects one line for each bad field.
 #[derive(Default)]
-struct Problems(Vec<String>);
+pub(super) struct Problems(Vec<String>);
 
 impl Problems {
-    fn unless(&mut self, holds: bool, key: &str, message: &str) {
+    pub(super) fn unless(&mut self, holds: bool, key: &str, message: &str) {
         if !holds {
             self.0.push(format!("{key}: {message}"));
         }
@@ -212,6 +212,7 @@ impl Config {
 }
 
 fn check_gateway(gateway: &Gateway, section: &str, problems: &mut Problems) {
+    clouds::check(gateway, section, problems);
     if let Some(secret) = &gateway.secret {
         // The Standard Webhooks specification: 24 to 64 random bytes, in base64 behind the prefix.
         let bytes = secret
@@ -243,7 +244,7 @@ fn check_gateway(gateway: &Gateway, section: &str, problems: &mut Problems) {
 }
 
 /// These are shown and logged as they are, so they must not hold a password.
-fn check_http(url: &str, key: &str, problems: &mut Problems) {
+pub(super) fn check_http(url: &str, key: &str, problems: &mut Problems) {
     let parsed = url.parse::<Uri>().ok();
     let host = parsed
         .as_ref()
