@@ -3,8 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    path::Path,
-    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,33 +11,15 @@ use std::{
 };
 
 use countersign_e2e::{System, order_builder};
-use countersign_proto::v1::{self, order_service_client::OrderServiceClient};
+use countersign_proto::v1::order_service_client::OrderServiceClient;
 use countersign_store::testing::TestDatabase;
 use futures::future::join_all;
-use tokio::process::{Child, Command};
 use tonic::{Code, Request, transport::Endpoint};
 
-use crate::program::{free_address, program};
+use super::program::{answers, free_address, program, start};
 
 const ROUNDS: u32 = 20;
 const CLIENTS: usize = 8;
-
-fn start(program: &Path, url: &str, address: SocketAddr, folder: &Path) -> Child {
-    Command::new(program)
-        .arg("order-service")
-        .env("DATABASE_URL", url)
-        .env("COUNTERSIGN__ORDER__LISTEN", address.to_string())
-        .env(
-            "COUNTERSIGN__LINKS__KEY",
-            "a key of thirty-two bytes or more for links",
-        )
-        .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "error")
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
-}
 
 /// What a client knows at the end.
 #[derive(Debug, Default)]
@@ -91,30 +71,6 @@ async fn send_orders(address: SocketAddr, stop: Arc<AtomicBool>) -> Knowledge {
         }
     }
     knowledge
-}
-
-/// Waits until it judges orders: reading and compiling the rules is behind it then.
-async fn answers(address: SocketAddr) {
-    let began = Instant::now();
-    loop {
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .unwrap()
-            .timeout(Duration::from_secs(10))
-            .connect_lazy();
-        let preview = v1::CreateOrderRequest {
-            validate_only: true,
-            ..order_builder().request()
-        };
-        let answer = OrderServiceClient::new(channel).create_order(preview).await;
-        if answer.is_ok() {
-            return;
-        }
-        assert!(
-            began.elapsed() < Duration::from_secs(30),
-            "it does not start"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 async fn kill_and_count(database: TestDatabase, rounds: u32) {

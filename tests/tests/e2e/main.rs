@@ -5,6 +5,8 @@ mod canary;
 mod feedback;
 mod fulfilment;
 mod idempotency;
+mod import;
+mod import_real;
 mod journey;
 mod killed;
 mod life;

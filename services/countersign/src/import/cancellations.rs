@@ -1,5 +1,6 @@
 //! Which order a cancellation takes goods back from: the nearest earlier one of the same customer that still has enough
-//! of the article. Wholesalers' systems write cancellations as invoices of their own that name no order.
+//! of the article; where none has enough alone, the nearest earlier ones together. Wholesalers' systems write
+//! cancellations as invoices of their own that name no order.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,6 +22,21 @@ struct Bought {
 impl Bought {
     fn left(&self) -> i64 {
         self.lines.iter().map(|(_, left)| left).sum()
+    }
+
+    /// Takes so much of what is left, from its first lines on.
+    fn take(&mut self, wanted: i64) -> (String, Units) {
+        let mut open = wanted;
+        let mut taken = Vec::new();
+        for (number, left) in &mut self.lines {
+            let part = open.min(*left);
+            if part > 0 {
+                *left -= part;
+                open -= part;
+                taken.push((*number, part));
+            }
+        }
+        (self.order.clone(), taken)
     }
 }
 
@@ -68,10 +84,12 @@ impl Purchases {
         let mut unmatched = Vec::new();
         for (at, line) in cancellation.lines.iter().enumerate() {
             match self.take_line(cancellation, line) {
-                Ok((order, lines)) => {
-                    let target = matches.entry(order).or_default();
-                    for (number, quantity) in lines {
-                        *target.entry(number).or_default() += quantity;
+                Ok(parts) => {
+                    for (order, lines) in parts {
+                        let target = matches.entry(order).or_default();
+                        for (number, quantity) in lines {
+                            *target.entry(number).or_default() += quantity;
+                        }
                     }
                 }
                 Err(reason) => unmatched.push(Unmatched { line: at, reason }),
@@ -84,7 +102,7 @@ impl Purchases {
         &mut self,
         cancellation: &v1::Order,
         line: &v1::OrderLine,
-    ) -> Result<(String, Units), &'static str> {
+    ) -> Result<Vec<(String, Units)>, &'static str> {
         let wanted = line.quantity.saturating_neg();
         if wanted <= 0 {
             return Err("a cancellation needs a negative quantity");
@@ -99,24 +117,27 @@ impl Purchases {
             .ok_or("the customer has no order with this article")?;
         // The empty reference sorts first: up to and including the second before it, plus everything in that second.
         let until = (placed(cancellation).saturating_add(1), String::new());
-        let mut earlier = bought.range_mut(..until).rev().map(|(_, it)| it).peekable();
-        if earlier.peek().is_none() {
+        let mut earlier: Vec<&mut Bought> =
+            bought.range_mut(..until).rev().map(|(_, it)| it).collect();
+        if earlier.is_empty() {
             return Err("the customer ordered this article only later");
         }
-        let found = earlier
-            .find(|it| it.left() >= wanted)
-            .ok_or("no earlier order has that much of this article left")?;
+        if earlier.iter().map(|it| it.left()).sum::<i64>() < wanted {
+            return Err("the earlier orders do not have that much of this article left");
+        }
+        if let Some(alone) = earlier.iter_mut().find(|it| it.left() >= wanted) {
+            return Ok(vec![alone.take(wanted)]);
+        }
         let mut open = wanted;
-        let mut taken = Vec::new();
-        for (number, left) in &mut found.lines {
-            let part = open.min(*left);
+        let mut parts = Vec::new();
+        for it in earlier {
+            let part = open.min(it.left());
             if part > 0 {
-                *left -= part;
                 open -= part;
-                taken.push((*number, part));
+                parts.push(it.take(part));
             }
         }
-        Ok((found.order.clone(), taken))
+        Ok(parts)
     }
 }
 
@@ -183,6 +204,20 @@ mod tests {
     }
 
     #[test]
+    fn what_no_order_has_alone_comes_from_the_nearest_ones_together() {
+        let mut purchases = purchases();
+        let (matches, unmatched) = purchases.take_back(&order("C1", 5, &[("a", -12)]));
+
+        assert_eq!(unmatched, []);
+        assert_eq!(matches["orders/2"], [(1, 2), (3, 3)].into());
+        assert_eq!(matches["orders/1"], [(1, 7)].into());
+        // Not the later order 3, and three are left of the earlier ones.
+        let (matches, unmatched) = purchases.take_back(&order("C2", 5, &[("a", -4)]));
+        assert!(matches.is_empty());
+        assert_eq!(unmatched.len(), 1);
+    }
+
+    #[test]
     fn lines_of_one_cancellation_may_go_to_several_orders() {
         let (matches, unmatched) = purchases().take_back(&order("C1", 5, &[("b", -5), ("x", -1)]));
 
@@ -209,7 +244,7 @@ mod tests {
         );
         assert_eq!(
             reason(&mut purchases, "b", -6),
-            "no earlier order has that much of this article left"
+            "the earlier orders do not have that much of this article left"
         );
         assert_eq!(
             reason(&mut purchases, "b", 6),

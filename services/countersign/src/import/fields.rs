@@ -159,7 +159,7 @@ macro_rules! fields {
 fields! {
     /// Of an order.
     OrderFields {
-        client_reference order_type transaction_type source_channel entered_by handler customer locale time_zone
+        client_reference order_type transaction_type source_channel entered_by handler customer guest locale time_zone
         contact_name email phone preferred_channel payment_method currency total freight discount shortage_policy
         place_time promised_time window_start window_end consignee delivery_phone wishes
         country postal_code area city street

@@ -28,18 +28,21 @@ pub(crate) struct Plan {
     /// Key → number of its rows.
     sizes: HashMap<String, usize>,
     rows: u64,
+    /// Rows that stand for themselves.
+    alone: u64,
 }
 
 impl Plan {
     /// Reads the file once. Without `group_by` every row is a group.
     pub(crate) fn new(path: &Path, group_by: Option<&str>) -> anyhow::Result<Self> {
         let mut sizes: HashMap<String, usize> = HashMap::new();
-        let mut rows = 0;
+        let (mut rows, mut alone) = (0, 0);
         for row in Rows::open(path)? {
             let (_, record) = row?;
             rows += 1;
-            if let Some(key) = group_by.and_then(|column| key(&record, column)) {
-                *sizes.entry(key).or_default() += 1;
+            match group_by.and_then(|column| key(&record, column)) {
+                Some(key) => *sizes.entry(key).or_default() += 1,
+                None => alone += 1,
             }
         }
         Ok(Self {
@@ -47,12 +50,18 @@ impl Plan {
             group_by: group_by.map(ToOwned::to_owned),
             sizes,
             rows,
+            alone,
         })
     }
 
     /// How many rows the file has.
     pub(crate) const fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// How many groups its rows make.
+    pub(crate) fn count(&self) -> u64 {
+        self.sizes.len() as u64 + self.alone
     }
 
     /// Reads the file again, group by group, in the order in which they end.
@@ -147,7 +156,7 @@ mod tests {
             })
             .collect();
 
-        assert_eq!(plan.rows(), 7);
+        assert_eq!((plan.rows(), plan.count()), (7, 5));
         let expected = [
             (2, vec!["a", "c"]),
             (5, vec!["d"]),

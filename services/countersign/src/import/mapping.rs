@@ -97,6 +97,9 @@ pub(crate) struct Orders {
     /// Orders that were cancelled whole later on.
     #[serde(default)]
     pub(crate) cancelled: Vec<Cancelled>,
+    /// Orders that the customer has confirmed to the sender.
+    #[serde(default)]
+    pub(crate) confirmed: Option<Confirmed>,
     /// What `--register` makes.
     #[serde(default)]
     pub(crate) register: Register,
@@ -112,15 +115,20 @@ pub(crate) struct Test {
     prefix: Option<String>,
     #[serde(default)]
     equals: Option<String>,
+    /// Whatever it is, it is not empty.
+    #[serde(default)]
+    given: bool,
 }
 
 impl Test {
     /// Whether the row passes.
     pub(crate) fn holds(&self, record: &Record) -> bool {
         let value = record.first(&self.column).unwrap_or_default();
-        self.prefix
-            .as_ref()
-            .is_some_and(|prefix| value.starts_with(prefix))
+        (self.given && !value.trim().is_empty())
+            || self
+                .prefix
+                .as_ref()
+                .is_some_and(|prefix| value.starts_with(prefix))
             || self
                 .equals
                 .as_ref()
@@ -155,6 +163,31 @@ pub(crate) struct Cancelled {
     /// Which rows.
     pub(crate) when: Test,
     /// What the customer is told.
+    pub(crate) reason: String,
+    /// `CUSTOMER_CHANGED_MIND`, `OUT_OF_STOCK` …
+    #[serde(default = "changed_mind")]
+    pub(crate) cause: String,
+    /// `CUSTOMER`, `SELLER` or `SYSTEM`.
+    #[serde(default = "customer")]
+    pub(crate) initiator: String,
+}
+
+fn changed_mind() -> String {
+    "CUSTOMER_CHANGED_MIND".to_owned()
+}
+
+fn customer() -> String {
+    "CUSTOMER".to_owned()
+}
+
+/// Orders that the customer has confirmed to the sender before they came here: they are approved and confirmed in the
+/// sender's name. What is cancelled is not confirmed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Confirmed {
+    /// Which rows.
+    pub(crate) when: Test,
+    /// Why the findings of the audit are accepted.
     pub(crate) reason: String,
 }
 
@@ -217,7 +250,13 @@ impl Mapping {
                 )
             })?,
         };
-        toml::from_str(&text).with_context(|| format!("mapping {name}"))
+        let mapping: Self = toml::from_str(&text).with_context(|| format!("mapping {name}"))?;
+        let source = &mapping.source;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
+        if source.is_empty() || source.len() > 32 || !source.bytes().all(plain) {
+            bail!("mapping {name}: source must be 1 to 32 characters of A–Z a–z 0–9 . _ : @ -");
+        }
+        Ok(mapping)
     }
 
     /// Refuses a file that lacks columns which the fields need: every row would lack them.
@@ -276,6 +315,15 @@ mod tests {
         for (name, _) in SHIPPED {
             Mapping::load(name).unwrap();
         }
+    }
+
+    #[test]
+    fn a_source_that_cannot_name_a_caller_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.toml");
+        std::fs::write(&path, "source = \"our shop\"").unwrap();
+        let error = Mapping::load(path.to_str().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("source must be"), "{error}");
     }
 
     #[test]

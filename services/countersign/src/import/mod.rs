@@ -9,6 +9,7 @@ pub(crate) mod grouping;
 pub(crate) mod mapping;
 pub(crate) mod orders;
 pub(crate) mod progress;
+pub(crate) mod reader;
 pub(crate) mod reading;
 pub(crate) mod record;
 pub(crate) mod reference;

@@ -1,126 +1,25 @@
 //! From rows to an order as the API takes it.
 
-use countersign_proto::{common, v1};
+use countersign_proto::v1;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     fields::{Field, LineFields},
     grouping::Group,
     mapping::{Mapping, Orders, text},
-    reading::{Amount, Problem, timestamp},
+    reader::{Reader, address, channel, list, shortage},
+    reading::{Amount, Problem},
     record::Record,
 };
 
-/// What a row's values come to, with what is wrong about them.
-pub(crate) struct Reader<'m> {
-    mapping: &'m Mapping,
-    /// What cannot be sent.
+/// The order of a group of rows.
+pub(crate) struct Made {
+    /// As the API takes it.
+    pub(crate) request: v1::CreateOrderRequest,
+    /// What of it cannot be said in the API.
     pub(crate) problems: Vec<Problem>,
-}
-
-impl<'m> Reader<'m> {
-    pub(crate) const fn new(mapping: &'m Mapping) -> Self {
-        Self {
-            mapping,
-            problems: Vec::new(),
-        }
-    }
-
-    fn problem(&mut self, field: &str, description: String) {
-        self.problems.push(Problem {
-            field: field.to_owned(),
-            description,
-        });
-    }
-
-    /// The sum of a field's values; nothing when there is none.
-    pub(crate) fn amount(
-        &mut self,
-        field: Option<&Field>,
-        record: &Record,
-        path: &str,
-    ) -> Option<Amount> {
-        let mut sum = None;
-        for value in field?
-            .texts(record)
-            .iter()
-            .filter(|value| !value.is_empty())
-        {
-            match self.mapping.amount(value) {
-                Some(amount) => sum = Some(Amount(sum.map_or(0, |it: Amount| it.0) + amount.0)),
-                None => self.problem(path, format!("{value:?} is not an amount")),
-            }
-        }
-        sum
-    }
-
-    /// A whole number; 0 when there is none.
-    pub(crate) fn whole(&mut self, field: Option<&Field>, record: &Record, path: &str) -> i64 {
-        let value = text(field, record);
-        if value.is_empty() {
-            return 0;
-        }
-        self.mapping
-            .amount(&value)
-            .and_then(Amount::whole)
-            .unwrap_or_else(|| {
-                self.problem(path, format!("{value:?} is not a whole number"));
-                0
-            })
-    }
-
-    /// A time; nothing when there is none.
-    pub(crate) fn time(
-        &mut self,
-        field: Option<&Field>,
-        record: &Record,
-        path: &str,
-    ) -> Option<prost_types::Timestamp> {
-        let value = text(field, record);
-        if value.is_empty() {
-            return None;
-        }
-        let time = self.mapping.time(&value);
-        if time.is_none() {
-            self.problem(path, format!("{value:?} is not a time"));
-        }
-        time.map(timestamp)
-    }
-
-    /// A word of the API, given with or without its prefix: `CARD` for `PAYMENT_METHOD_CARD`.
-    pub(crate) fn word(
-        &mut self,
-        field: Option<&Field>,
-        record: &Record,
-        path: &str,
-        prefix: &str,
-        named: impl Fn(&str) -> Option<i32>,
-    ) -> i32 {
-        let value = text(field, record);
-        if value.is_empty() {
-            return 0;
-        }
-        let bare = value.to_uppercase().replace([' ', '-'], "_");
-        named(&bare)
-            .or_else(|| named(&format!("{prefix}{bare}")))
-            .unwrap_or_else(|| {
-                self.problem(
-                    path,
-                    format!("{value:?} is not one of the words that the API knows"),
-                );
-                0
-            })
-    }
-}
-
-/// Values of the API's enums by name.
-pub(crate) fn channel(name: &str) -> Option<i32> {
-    v1::Channel::from_str_name(name).map(Into::into)
-}
-
-/// See [`channel`].
-pub(crate) fn shortage(name: &str) -> Option<i32> {
-    v1::ShortagePolicy::from_str_name(name).map(Into::into)
+    /// The rows name no customer: the order's is a guest, of this order alone.
+    pub(crate) guest: bool,
 }
 
 /// The name under which a call is known for ever: made of who sends and their own number, not of the file.
@@ -136,12 +35,8 @@ pub(crate) fn request_id(source: &str, what: &str) -> String {
         })
 }
 
-/// The order of a group of rows, and what of it cannot be said in the API.
-pub(crate) fn order(
-    mapping: &Mapping,
-    orders: &Orders,
-    group: &Group,
-) -> (v1::CreateOrderRequest, Vec<Problem>) {
+/// Makes the order of a group of rows.
+pub(crate) fn order(mapping: &Mapping, orders: &Orders, group: &Group) -> Made {
     let mut reader = Reader::new(mapping);
     let nothing = Record::Tree(serde_json::Value::Null);
     let head = group.records.first().unwrap_or(&nothing);
@@ -174,6 +69,8 @@ pub(crate) fn order(
     let source_channel = Some(get(&fields.source_channel)).filter(|channel| !channel.is_empty());
     let client_reference = get(&fields.client_reference);
     let request_id = request_id(&mapping.source, &client_reference);
+    let named = get(&fields.customer);
+    let guest = named.is_empty();
     let order = v1::Order {
         order_type: get(&fields.order_type),
         transaction_type: reader.word(
@@ -186,7 +83,7 @@ pub(crate) fn order(
         source_channel: source_channel.unwrap_or_else(|| mapping.source.clone()),
         entered_by: get(&fields.entered_by),
         handler: get(&fields.handler),
-        customer: get(&fields.customer),
+        customer: if guest { get(&fields.guest) } else { named },
         locale: get(&fields.locale),
         time_zone: get(&fields.time_zone),
         contact: Some(v1::Contact {
@@ -260,7 +157,11 @@ pub(crate) fn order(
         request_id,
         validate_only: false,
     };
-    (request, reader.problems)
+    Made {
+        request,
+        problems: reader.problems,
+        guest,
+    }
 }
 
 fn lines(
@@ -300,34 +201,6 @@ pub(crate) fn price_of(line: &v1::OrderLine) -> i128 {
         .map_or(0, |price| Amount::of(price).times(line.quantity).0)
 }
 
-/// Country, postal code, area, city and street of a row.
-pub(crate) fn address(fields: [&Option<Field>; 5], record: &Record) -> common::PostalAddress {
-    let [
-        region_code,
-        postal_code,
-        administrative_area,
-        locality,
-        street,
-    ] = fields.map(|field| text(field.as_ref(), record));
-    common::PostalAddress {
-        region_code,
-        postal_code,
-        administrative_area,
-        locality,
-        address_lines: street.lines().map(ToOwned::to_owned).collect(),
-        ..common::PostalAddress::default()
-    }
-}
-
-/// Entries of a list that is written with semicolons.
-pub(crate) fn list(text: &str) -> Vec<String> {
-    text.split(';')
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-        .map(ToOwned::to_owned)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -354,7 +227,9 @@ mod tests {
         let mapping = Mapping::load("uci-online-retail").unwrap();
         let orders = mapping.orders.as_ref().unwrap();
 
-        let (request, problems) = order(
+        let Made {
+            request, problems, ..
+        } = order(
             &mapping,
             orders,
             &group(vec![uci("12", "6.95"), uci("10", "2.1")]),
@@ -379,11 +254,27 @@ mod tests {
     }
 
     #[test]
+    fn an_order_without_a_customer_is_a_guests_of_its_own() {
+        let mapping = Mapping::load("uci-online-retail").unwrap();
+        let orders = mapping.orders.as_ref().unwrap();
+        let mut row = uci("1", "2.5");
+        row["customer_id"] = json!("");
+
+        let made = order(&mapping, orders, &group(vec![row]));
+
+        assert!(made.guest);
+        assert_eq!(made.request.order.unwrap().customer, "guest-489434");
+        assert!(!order(&mapping, orders, &group(vec![uci("1", "2.5")])).guest);
+    }
+
+    #[test]
     fn what_cannot_be_said_is_named_by_field_and_the_rest_is_left_to_the_service() {
         let mapping = Mapping::load("uci-online-retail").unwrap();
         let orders = mapping.orders.as_ref().unwrap();
 
-        let (request, problems) = order(
+        let Made {
+            request, problems, ..
+        } = order(
             &mapping,
             orders,
             &group(vec![uci("-3", "0"), uci("many", "1")]),
@@ -407,7 +298,9 @@ mod tests {
             "payments": [{"type": "voucher", "value": "100.23"}, {"type": "credit_card", "value": "36"}],
         });
 
-        let (request, problems) = order(&mapping, orders, &group(vec![row]));
+        let Made {
+            request, problems, ..
+        } = order(&mapping, orders, &group(vec![row]));
 
         assert_eq!(problems, []);
         let order = request.order.unwrap();

@@ -5,7 +5,7 @@ use countersign_proto::v1;
 use super::{
     fields::{CustomerFields, Field, PriceFields, ProductFields, StockFields},
     mapping::{Mapping, text},
-    orders::{Reader, address, channel, list, shortage},
+    reader::{Reader, address, channel, list, shortage},
     reading::Problem,
     record::Record,
 };

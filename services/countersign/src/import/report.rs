@@ -1,14 +1,17 @@
 //! What the service knows about the orders of one source, counted from its own answers.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::Path,
 };
 
-use anyhow::Context as _;
-use countersign_proto::v1::{
-    ListOrdersRequest, ListTrackingEventsRequest, Order, TrackingEvent, TrackingStatus,
-    order_service_client::OrderServiceClient,
+use anyhow::{Context as _, bail};
+use countersign_proto::{
+    common,
+    v1::{
+        ListOrdersRequest, ListTrackingEventsRequest, Order, OrderLine, TrackingEvent,
+        TrackingStatus, order_service_client::OrderServiceClient,
+    },
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -90,7 +93,14 @@ struct Counts {
     annotations: BTreeMap<String, u64>,
 }
 
-/// Asks for everything and tells the counts.
+/// What of the file the service does not hold as orders.
+#[derive(Debug, Default)]
+struct Absent {
+    kinds: BTreeMap<String, u64>,
+    annotations: BTreeMap<String, u64>,
+}
+
+/// Asks for everything and tells the counts. Fails when an order of the file is there twice.
 pub(crate) async fn run(
     connection: &Connection,
     mapping: &Mapping,
@@ -99,6 +109,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let mut counts = Counts::default();
     let mut known = HashSet::new();
+    let mut twice = BTreeSet::new();
     let tracked = mapping.tracking.is_some();
     each_order(connection, &mapping.source, async |page| {
         let page: Vec<(Order, Vec<TrackingEvent>)> = stream::iter(page)
@@ -115,13 +126,51 @@ pub(crate) async fn run(
             .await?;
         for (order, events) in page {
             counts.add(&order, &events);
-            known.insert(order.client_reference);
+            if let Some(reference) = known.replace(order.client_reference) {
+                twice.insert(reference);
+            }
         }
         Ok(())
     })
     .await?;
-    let mut missing: BTreeMap<String, u64> = BTreeMap::new();
-    let mut absent = 0_u64;
+    let absent = absent(orders, file, &known)?;
+    say(&format!(
+        "the service holds {} orders of {}, {} of them twice",
+        known.len(),
+        mapping.source,
+        twice.len()
+    ));
+    table("checks", &counts.checks);
+    table("states", &counts.states);
+    table("findings by rule", &counts.rules);
+    table("what does not fit in tracking", &counts.anomalies);
+    table("of the file, but no orders of the service", &absent.kinds);
+    let mut annotations: BTreeMap<&String, (u64, u64)> = BTreeMap::new();
+    for (name, count) in &counts.annotations {
+        annotations.entry(name).or_default().0 = *count;
+    }
+    for (name, count) in &absent.annotations {
+        annotations.entry(name).or_default().1 = *count;
+    }
+    if !annotations.is_empty() {
+        say("  as the sender had them (orders of the service, others, all)");
+    }
+    for (name, (held, others)) in annotations {
+        let all = held + others;
+        say(&format!("  {held:>9} {others:>9} {all:>9}  {name}"));
+    }
+    if twice.is_empty() {
+        return Ok(());
+    }
+    let some: Vec<String> = twice.iter().take(10).cloned().collect();
+    bail!(
+        "the service holds orders twice, such as {}",
+        some.join(", ")
+    )
+}
+
+fn absent(orders: &Orders, file: &Path, known: &HashSet<String>) -> anyhow::Result<Absent> {
+    let mut absent = Absent::default();
     for group in Plan::new(file, orders.group_by.as_deref())?.groups()? {
         let group = group?;
         let Some(head) = group.records.first() else {
@@ -130,26 +179,25 @@ pub(crate) async fn run(
         if known.contains(&text(orders.fields.client_reference.as_ref(), head)) {
             continue;
         }
-        absent += 1;
+        let cancels = orders.cancellations.as_ref();
+        let kind = if cancels.is_some_and(|it| it.when.holds(head)) {
+            "cancellations of their own"
+        } else {
+            orders
+                .refused
+                .iter()
+                .find(|it| it.when.holds(head))
+                .map_or("refused", |it| it.reason.as_str())
+        };
+        *absent.kinds.entry(kind.to_owned()).or_default() += 1;
         for (name, field) in &orders.annotations {
-            *missing
+            *absent
+                .annotations
                 .entry(format!("{name} {}", field.text(head)))
                 .or_default() += 1;
         }
     }
-    say(&format!(
-        "the service holds {} orders of {}",
-        known.len(),
-        mapping.source
-    ));
-    table("checks", &counts.checks);
-    table("states", &counts.states);
-    table("findings by rule", &counts.rules);
-    table("what does not fit in tracking", &counts.anomalies);
-    table("as the sender had them", &counts.annotations);
-    say(&format!("not in the service: {absent} of the file"));
-    table("", &missing);
-    Ok(())
+    Ok(absent)
 }
 
 async fn events(connection: &Connection, order: &str) -> anyhow::Result<Vec<TrackingEvent>> {
@@ -221,6 +269,12 @@ impl Counts {
             "said to be delivered, without a time",
             said_delivered && delivered.is_none(),
         );
+        let lines = |test: fn(&OrderLine) -> bool| order.lines.iter().any(test);
+        self.check("goods were cancelled", lines(|line| cancelled(line) > 0));
+        self.check(
+            "a unit price is 0 or less",
+            lines(|line| price_of(line) <= 0),
+        );
         let disordered = anomalies
             .iter()
             .any(|it| ["before_order", "out_of_sequence"].contains(it));
@@ -228,12 +282,80 @@ impl Counts {
     }
 }
 
-/// By how much the total differs from goods plus freight less discount; nothing without goods.
+/// By how much the total differs from goods plus freight less discount; nothing without goods. The total follows when
+/// lines are cancelled; when all goods are it may be that of the order as it was.
 fn difference(order: &Order) -> Option<i128> {
     let total = Amount::of(order.total.as_ref()?).0;
-    let part =
-        |money: Option<&countersign_proto::common::Money>| money.map_or(0, |it| Amount::of(it).0);
-    let goods: i128 = order.lines.iter().map(price_of).sum();
-    let due = goods + part(order.freight.as_ref()) - part(order.discount.as_ref());
-    (!order.lines.is_empty()).then(|| (total - due).abs())
+    let part = |money: Option<&common::Money>| money.map_or(0, |it| Amount::of(it).0);
+    let beside = part(order.freight.as_ref()) - part(order.discount.as_ref());
+    let was: i128 = order.lines.iter().map(price_of).sum();
+    let off: i128 = order
+        .lines
+        .iter()
+        .filter_map(|line| {
+            Some(
+                Amount::of(line.unit_price.as_ref()?)
+                    .times(cancelled(line))
+                    .0,
+            )
+        })
+        .sum();
+    let differs = |goods: i128| (total - goods - beside).abs();
+    let gone = order
+        .lines
+        .iter()
+        .all(|line| cancelled(line) == line.quantity);
+    (!order.lines.is_empty()).then(|| {
+        let now = differs(was - off);
+        if gone { now.min(differs(was)) } else { now }
+    })
+}
+
+fn cancelled(line: &OrderLine) -> i64 {
+    line.counters.as_ref().map_or(0, |it| it.cancelled)
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_proto::v1::LineCounters;
+
+    use super::*;
+
+    fn order(total: &str, cancelled: [i64; 2]) -> Order {
+        let money = |text: &str| Amount::parse(text, '.').unwrap().money("GBP");
+        let line = |price: &str, quantity, cancelled| OrderLine {
+            quantity,
+            unit_price: Some(money(price)),
+            counters: Some(LineCounters {
+                ordered: quantity,
+                cancelled,
+                ..LineCounters::default()
+            }),
+            ..OrderLine::default()
+        };
+        Order {
+            total: Some(money(total)),
+            freight: Some(money("3")),
+            lines: vec![line("2.5", 4, cancelled[0]), line("1.1", 10, cancelled[1])],
+            ..Order::default()
+        }
+    }
+
+    #[test]
+    fn the_total_agrees_with_what_is_left_of_the_goods() {
+        let cent = 10_000_000;
+        let cases = [
+            (order("24", [0, 0]), Some(0)),
+            (order("24.01", [0, 0]), Some(cent)),
+            (order("20.1", [2, 0]), Some(110 * cent)),
+            (order("19", [2, 0]), Some(0)),
+            // all taken back line by line, or the whole order
+            (order("3", [4, 10]), Some(0)),
+            (order("24", [4, 10]), Some(0)),
+            (Order::default(), None),
+        ];
+        for (order, expected) in cases {
+            assert_eq!(difference(&order), expected, "{:?}", order.total);
+        }
+    }
 }

@@ -1,7 +1,11 @@
 //! Sending rows as a stream and taking the answers, a bounded number under way. A connection that breaks is made anew and
 //! what was not answered is sent again: every row may be sent twice.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use tokio::{sync::mpsc, time::sleep};
@@ -45,7 +49,7 @@ impl Interceptor for Caller {
 pub(crate) type Connection = tonic::service::interceptor::InterceptedService<Channel, Caller>;
 
 /// Connects to a service.
-pub(crate) async fn connect(target: &str, caller: &'static str) -> anyhow::Result<Connection> {
+pub(crate) async fn connect(target: &str, caller: &str) -> anyhow::Result<Connection> {
     let channel = Endpoint::from_shared(target.to_owned())
         .with_context(|| format!("{target} is not an address such as http://127.0.0.1:50051"))?
         .connect_timeout(Duration::from_secs(5))
@@ -56,7 +60,11 @@ pub(crate) async fn connect(target: &str, caller: &'static str) -> anyhow::Resul
         .with_context(|| format!("connect to {target}; is the service running there?"))?;
     Ok(Connection::new(
         channel,
-        Caller(MetadataValue::from_static(caller)),
+        Caller(
+            caller
+                .parse()
+                .with_context(|| format!("{caller:?} cannot name a caller"))?,
+        ),
     ))
 }
 
@@ -91,22 +99,41 @@ where
     }
 }
 
-/// Sends all rows through the stream that `open` opens; `answered` gets every answer with its request. `row_of` tells
-/// which row an answer belongs to.
+/// The answer to a row.
+pub(crate) trait Answer {
+    /// Which row it belongs to.
+    fn row(&self) -> i64;
+
+    /// Why the service could not take the row just now, if the fault is not the row's.
+    fn not_now(&self) -> Option<Status> {
+        None
+    }
+}
+
+/// How often a row is sent while the service says that it cannot take it just now, and takes others. More than there are
+/// waits: when it takes no row at all the import breaks off, and no row is said to be refused.
+const ATTEMPTS: u32 = 20;
+
+/// The same for failures that are said not to pass, but may.
+const ATTEMPTS_INTERNAL: u32 = 3;
+
+/// Sends all rows through the stream that `open` opens; `answered` gets every answer with its request. A row that the
+/// service could not take just now is sent again: that is no answer.
 pub(crate) async fn stream<Q, A, F>(
     rows: impl Iterator<Item = anyhow::Result<(i64, Q)>>,
     mut open: impl FnMut(ReceiverStream<Q>) -> F,
-    row_of: impl Fn(&A) -> i64,
     mut answered: impl FnMut(Q, A) -> anyhow::Result<()>,
 ) -> anyhow::Result<()>
 where
     Q: Clone,
+    A: Answer,
     F: Future<Output = Result<Response<Streaming<A>>, Status>>,
 {
     let mut rows = rows.fuse();
     let mut pending: BTreeMap<i64, Q> = BTreeMap::new();
     let mut exhausted = false;
     let mut breaks = 0;
+    let mut attempts: HashMap<i64, u32> = HashMap::new();
     loop {
         // Everything under way fits into the channel, so sending never waits.
         let (sender, receiver) = mpsc::channel(WINDOW);
@@ -136,8 +163,21 @@ where
                     }
                     match answers.message().await {
                         Ok(Some(answer)) => {
+                            let row = answer.row();
+                            if let Some(status) = answer.not_now() {
+                                let count = attempts.entry(row).or_default();
+                                *count += 1;
+                                let attempts_max = match status.code() {
+                                    Code::Internal => ATTEMPTS_INTERNAL,
+                                    _ => ATTEMPTS,
+                                };
+                                if *count < attempts_max {
+                                    break status;
+                                }
+                            }
                             breaks = 0;
-                            if let Some(request) = pending.remove(&row_of(&answer)) {
+                            attempts.remove(&row);
+                            if let Some(request) = pending.remove(&row) {
                                 answered(request, answer)?;
                             }
                         }
@@ -149,7 +189,10 @@ where
                 }
             }
         };
-        let Some(wait) = WAITS.get(breaks).filter(|_| is_passing(&broken)) else {
+        let Some(wait) = WAITS
+            .get(breaks)
+            .filter(|_| is_passing(&broken) || broken.code() == Code::Internal)
+        else {
             bail!(
                 "the import broke off: {}: {}",
                 code_name(broken.code()),
@@ -184,6 +227,14 @@ pub(crate) fn code_name(code: Code) -> String {
     name
 }
 
+/// The code that has this name.
+pub(crate) fn code_of(name: &str) -> Code {
+    (0..=16)
+        .map(Code::from)
+        .find(|code| code_name(*code) == name)
+        .unwrap_or(Code::Unknown)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,5 +244,8 @@ mod tests {
         assert_eq!(code_name(Code::InvalidArgument), "INVALID_ARGUMENT");
         assert_eq!(code_name(Code::NotFound), "NOT_FOUND");
         assert_eq!(code_name(Code::Ok), "OK");
+        assert_eq!(code_of("NOT_FOUND"), Code::NotFound);
+        assert_eq!(code_of("ABORTED"), Code::Aborted);
+        assert_eq!(code_of("SOMETHING_NEW"), Code::Unknown);
     }
 }

@@ -4,7 +4,8 @@ use countersign_proto::v1;
 
 use super::{
     mapping::{Mapping, Tracking},
-    orders::{Reader, request_id},
+    orders::request_id,
+    reader::Reader,
     reading::Problem,
     record::Record,
 };

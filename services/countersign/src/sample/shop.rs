@@ -96,13 +96,7 @@ impl Shop {
             let mut client = customers.clone();
             async move { client.import_customers(stream).await }
         };
-        send::stream(
-            rows,
-            open,
-            |answer| answer.row,
-            |_, answer| accepted(&answer.error),
-        )
-        .await?;
+        send::stream(rows, open, |_, answer| accepted(&answer.error)).await?;
         let rows = numbered(&self.products, |row, product| ImportProductsRequest {
             row,
             product: Some(product),
@@ -111,13 +105,7 @@ impl Shop {
             let mut client = catalog.clone();
             async move { client.import_products(stream).await }
         };
-        send::stream(
-            rows,
-            open,
-            |answer| answer.row,
-            |_, answer| accepted(&answer.error),
-        )
-        .await?;
+        send::stream(rows, open, |_, answer| accepted(&answer.error)).await?;
         let rows = numbered(&self.prices, |row, price| ImportPricesRequest {
             row,
             price: Some(price),
@@ -126,13 +114,7 @@ impl Shop {
             let mut client = catalog.clone();
             async move { client.import_prices(stream).await }
         };
-        send::stream(
-            rows,
-            open,
-            |answer| answer.row,
-            |_, answer| accepted(&answer.error),
-        )
-        .await?;
+        send::stream(rows, open, |_, answer| accepted(&answer.error)).await?;
         let rows = numbered(&self.stock, |row, level| ImportStockLevelsRequest {
             row,
             stock_level: Some(level),
@@ -141,13 +123,7 @@ impl Shop {
             let mut client = catalog.clone();
             async move { client.import_stock_levels(stream).await }
         };
-        send::stream(
-            rows,
-            open,
-            |answer| answer.row,
-            |_, answer| accepted(&answer.error),
-        )
-        .await
+        send::stream(rows, open, |_, answer| accepted(&answer.error)).await
     }
 }
 

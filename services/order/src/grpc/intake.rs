@@ -143,6 +143,10 @@ impl App {
             },
             Err(error) => v1::ImportOrdersResponse {
                 row: number,
+                order: match &error {
+                    ServiceError::AlreadyExists { name } => name.clone(),
+                    _ => String::new(),
+                },
                 error: Some(import_error(error)),
                 ..v1::ImportOrdersResponse::default()
             },

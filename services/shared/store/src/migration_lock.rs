@@ -11,7 +11,8 @@ use crate::{
 };
 
 /// A lock's name holds for the whole server, so it says which database is meant; at most 64 characters.
-const NAME: &str = "CONCAT('countersign.migrate.', MD5(DATABASE()))";
+/// MD5 is no function of MySQL any more (9.6), SHA2 is one of every server.
+const NAME: &str = "CONCAT('countersign.migrate.', LEFT(SHA2(DATABASE(), 256), 32))";
 
 /// The server's lock on migrating, held by a connection of its own: when the process dies the server releases it.
 /// SQLite needs none here; its caller locks a file.

@@ -15,6 +15,7 @@ use crate::import::{
 };
 
 mod cancel;
+mod follow;
 mod orders;
 mod reference;
 mod register;
@@ -64,7 +65,9 @@ pub(crate) struct ImportArgs {
 /// Takes a file in. Fails only when it broke off; rows that were refused are an answer.
 pub(crate) async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let mapping = Mapping::load(&args.mapping)?;
-    let connection = send::connect(&args.target, "import").await?;
+    // A sender's numbers are unique among those of the same caller.
+    let caller = format!("import.{}", mapping.source);
+    let connection = send::connect(&args.target, &caller).await?;
     match args.what {
         What::Orders => orders::run(args, &mapping, &connection).await?,
         What::Tracking => tracking::run(args, &mapping, &connection).await?,

@@ -1,4 +1,4 @@
-//! Orders, and what was cancelled of them.
+//! Orders, what was taken back of them, and what became of them.
 
 use std::{cell::RefCell, collections::HashMap};
 
@@ -6,34 +6,52 @@ use anyhow::Context as _;
 use countersign_proto::v1::{
     ImportOrdersRequest, ImportOrdersResponse, Order, order_service_client::OrderServiceClient,
 };
+use tonic::{Code, Status};
 
-use super::{ImportArgs, cancel, register::Known, state_name, unreadable};
+use super::{
+    ImportArgs, cancel,
+    follow::{self, Fate, Followed},
+    register::Known,
+    state_name, unreadable,
+};
 use crate::import::{
     cancellations::Purchases,
     fields::Field,
     grouping::{Group, Plan},
-    mapping::{Mapping, Orders},
-    orders::order,
+    mapping::{Mapping, Orders, text},
+    orders::{Made, order},
     progress::Progress,
     reading::Problem,
     report,
     results::{Outcome, Results},
     rows::Rows,
-    send::{self, Connection},
+    send::{self, Answer, Connection, code_of, is_passing},
 };
 
+impl Answer for ImportOrdersResponse {
+    fn row(&self) -> i64 {
+        self.row
+    }
+
+    fn not_now(&self) -> Option<Status> {
+        let error = self.error.as_ref()?;
+        let status = Status::new(code_of(&error.code), error.message.clone());
+        (is_passing(&status) || status.code() == Code::Internal).then_some(status)
+    }
+}
+
 /// What is gathered on the way through the file.
-struct State {
+struct State<'m> {
     results: Results,
     progress: Progress,
     /// What customers bought, when the file has cancellations that name no order.
     purchases: Purchases,
     /// Rows that cancel goods of earlier orders.
     cancellations: Vec<(i64, Order)>,
-    /// Row → why its order is cancelled whole once it is taken in.
-    ending: HashMap<i64, String>,
-    /// Orders to cancel whole.
-    ended: Vec<cancel::Call>,
+    /// Row → what is to be done about its order once it is taken in.
+    fates: HashMap<i64, Fate<'m>>,
+    /// Orders that are taken in, with what is to be done about them.
+    followed: Vec<Followed<'m>>,
 }
 
 /// Takes a file of orders in.
@@ -55,6 +73,7 @@ pub(super) async fn run(
         .chain(orders.lines.given())
         .chain(orders.annotations.values())
         .collect();
+    follow::check(orders)?;
     Mapping::check(Rows::open(&args.file)?.header(), &fields)?;
     let plan = Plan::new(&args.file, orders.group_by.as_deref())?;
     if args.register {
@@ -62,7 +81,7 @@ pub(super) async fn run(
         for group in plan.groups()? {
             let group = group?;
             if is_order(orders, &group) {
-                known.note(&order(mapping, orders, &group).0.order.unwrap_or_default());
+                known.note(order(mapping, orders, &group));
             }
         }
         known.register(&orders.register, connection).await?;
@@ -72,8 +91,8 @@ pub(super) async fn run(
         progress: Progress::new("rows", plan.rows()),
         purchases: Purchases::default(),
         cancellations: Vec::new(),
-        ending: HashMap::new(),
-        ended: Vec::new(),
+        fates: HashMap::new(),
+        followed: Vec::new(),
     });
     let rows = plan.groups()?.filter_map(|group| {
         group
@@ -85,27 +104,29 @@ pub(super) async fn run(
         let mut client = client.clone();
         async move { client.import_orders(stream).await }
     };
-    let answered =
-        |request, answer| take(mapping, orders, request, answer, &mut state.borrow_mut());
-    send::stream(
-        rows,
-        open,
-        |answer: &ImportOrdersResponse| answer.row,
-        answered,
-    )
-    .await?;
+    let answered = |request, answer| take(orders, request, answer, &mut state.borrow_mut());
+    send::stream(rows, open, answered).await?;
     let State {
         mut results,
         progress,
         mut purchases,
         cancellations,
-        ended,
+        followed,
         ..
     } = state.into_inner();
     progress.finish();
-    let calls = cancel::plan(mapping, orders, &mut purchases, cancellations, &mut results)?;
-    cancel::run(connection, calls.into_iter().chain(ended), &mut results).await?;
-    results.finish("orders and cancellations")?;
+    if let Some(settings) = &orders.cancellations {
+        let plan = cancel::plan(
+            mapping,
+            settings,
+            &mut purchases,
+            cancellations,
+            &mut results,
+        );
+        cancel::run(connection, plan, &mut results).await?;
+    }
+    follow::run(connection, mapping, followed, &mut results).await?;
+    results.finish("orders and cancellations", Some(plan.count()))?;
     if args.report {
         report::run(connection, mapping, orders, &args.file).await?;
     }
@@ -124,11 +145,11 @@ fn is_order(orders: &Orders, group: &Group) -> bool {
 }
 
 /// The request of a group of rows, or nothing when it is not to be sent.
-fn read(
+fn read<'m>(
     mapping: &Mapping,
-    orders: &Orders,
+    orders: &'m Orders,
     group: &Group,
-    state: &RefCell<State>,
+    state: &RefCell<State<'m>>,
 ) -> anyhow::Result<Option<(i64, ImportOrdersRequest)>> {
     let mut state = state.borrow_mut();
     state.progress.add(group.records.len() as u64);
@@ -137,13 +158,20 @@ fn read(
     };
     let row = group.line;
     if let Some(refused) = orders.refused.iter().find(|it| it.when.holds(head)) {
+        let reference = text(orders.fields.client_reference.as_ref(), head);
         let outcome = Outcome::refused(row, "NOT_AN_ORDER", &refused.reason, Vec::new());
-        state.results.add(&outcome)?;
+        state.results.add(&outcome.of(&reference))?;
         return Ok(None);
     }
-    let (request, problems) = order(mapping, orders, group);
+    let Made {
+        request,
+        problems,
+        guest,
+    } = order(mapping, orders, group);
     if !problems.is_empty() {
-        state.results.add(&unreadable(row, problems))?;
+        let reference = text(orders.fields.client_reference.as_ref(), head);
+        let outcome = unreadable(row, problems).of(&reference);
+        state.results.add(&outcome)?;
         return Ok(None);
     }
     if orders
@@ -151,13 +179,16 @@ fn read(
         .as_ref()
         .is_some_and(|it| it.when.holds(head))
     {
-        state
-            .cancellations
-            .push((row, request.order.unwrap_or_default()));
+        let mut cancellation = request.order.unwrap_or_default();
+        if guest {
+            // Nobody knows whose goods these were.
+            cancellation.customer.clear();
+        }
+        state.cancellations.push((row, cancellation));
         return Ok(None);
     }
-    if let Some(cancelled) = orders.cancelled.iter().find(|it| it.when.holds(head)) {
-        state.ending.insert(row, cancelled.reason.clone());
+    if let Some(fate) = Fate::of(orders, head) {
+        state.fates.insert(row, fate);
     }
     let request = Some(request);
     Ok(Some((row, ImportOrdersRequest { row, request })))
@@ -165,49 +196,56 @@ fn read(
 
 /// What the service answered.
 fn take(
-    mapping: &Mapping,
     orders: &Orders,
     request: ImportOrdersRequest,
     answer: ImportOrdersResponse,
-    state: &mut State,
+    state: &mut State<'_>,
 ) -> anyhow::Result<()> {
     let order = request.request.and_then(|it| it.order).unwrap_or_default();
-    let ending = state.ending.remove(&answer.row);
-    if let Some(error) = answer.error {
-        let problems = error
-            .field_violations
-            .into_iter()
-            .map(|it| Problem {
-                field: it.field,
-                description: it.description,
-            })
-            .collect();
-        return state.results.add(&Outcome::refused(
-            answer.row,
-            &error.code,
-            &error.message,
-            problems,
-        ));
-    }
-    if orders.cancellations.is_some() {
-        state.purchases.add(&answer.order, &order);
-    }
-    if let Some(reason) = ending {
-        state.ended.push(cancel::Call::whole(
-            mapping,
-            answer.row,
-            &answer.order,
-            &order,
-            &reason,
-        ));
-    }
-    let kind = if answer.replayed { "replayed" } else { "taken" };
-    state.results.add(&Outcome {
+    let fate = state.fates.remove(&answer.row);
+    let known = answer
+        .error
+        .as_ref()
+        .is_some_and(|error| code_of(&error.code) == Code::AlreadyExists);
+    let answered_state = answer.state();
+    let mut outcome = Outcome {
         row: answer.row,
-        kind: kind.to_owned(),
-        code: state_name(answer.state()),
+        kind: if answer.replayed || known {
+            "replayed".to_owned()
+        } else {
+            "taken".to_owned()
+        },
+        code: state_name(answered_state),
         name: answer.order,
         findings: answer.findings,
         ..Outcome::default()
-    })
+    }
+    .of(&order.client_reference);
+    match answer.error {
+        // Taken in so long ago that the call is forgotten; the sender's number is not.
+        Some(_) if known => outcome.code.clear(),
+        Some(error) => {
+            let problems = error
+                .field_violations
+                .into_iter()
+                .map(|it| Problem {
+                    field: it.field,
+                    description: it.description,
+                })
+                .collect();
+            let refused = Outcome::refused(answer.row, &error.code, &error.message, problems);
+            return state.results.add(&refused.of(&order.client_reference));
+        }
+        None => {}
+    }
+    if orders.cancellations.is_some() {
+        state.purchases.add(&outcome.name, &order);
+    }
+    match fate {
+        Some(fate) => {
+            state.followed.push(Followed { outcome, fate });
+            Ok(())
+        }
+        None => state.results.add(&outcome),
+    }
 }

@@ -22,7 +22,7 @@ use crate::import::{
     reference,
     results::{Outcome, Results},
     rows::Rows,
-    send::{self, Connection, code_name},
+    send::{self, Answer, Connection, code_name},
 };
 
 /// Takes a file of reference data in.
@@ -130,7 +130,7 @@ where
     for outcome in unread.take() {
         results.add(&outcome)?;
     }
-    results.finish("rows")
+    results.finish("rows", Some(plan.rows()))
 }
 
 /// Sends rows of reference data and tells what became of each.
@@ -150,9 +150,15 @@ where
         progress.add(1);
         tell(&outcome(answer))
     };
-    send::stream(rows, open, |answer| answer.row, answered).await?;
+    send::stream(rows, open, answered).await?;
     progress.finish();
     Ok(())
+}
+
+impl Answer for ImportRowResponse {
+    fn row(&self) -> i64 {
+        self.row
+    }
 }
 
 fn outcome(answer: ImportRowResponse) -> Outcome {

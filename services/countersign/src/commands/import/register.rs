@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use countersign_proto::v1::{
-    Customer, ImportCustomersRequest, ImportProductsRequest, ImportStockLevelsRequest, Order,
-    Product, catalog_service_client::CatalogServiceClient,
-    customer_service_client::CustomerServiceClient,
+    Customer, ImportCustomersRequest, ImportProductsRequest, ImportStockLevelsRequest, Product,
+    catalog_service_client::CatalogServiceClient, customer_service_client::CustomerServiceClient,
 };
 
 use super::reference::send_rows;
 use crate::import::{
     mapping::Register,
+    orders::Made,
     reference::stock_level,
     results::{Outcome, Results},
     send::Connection,
@@ -24,9 +24,13 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Notes an order's customer and goods.
-    pub(super) fn note(&mut self, order: &Order) {
-        if !order.customer.is_empty() && !self.customers.contains_key(&order.customer) {
+    /// Notes an order's customer and goods. Nobody knows who a guest is.
+    pub(super) fn note(&mut self, made: Made) {
+        let order = made.request.order.unwrap_or_default();
+        if !made.guest
+            && !order.customer.is_empty()
+            && !self.customers.contains_key(&order.customer)
+        {
             let contact = order.contact.clone().unwrap_or_default();
             let address = order.delivery.as_ref().and_then(|it| it.address.clone());
             let customer = Customer {
@@ -102,6 +106,6 @@ impl Known {
             async move { client.import_stock_levels(stream).await }
         };
         send_rows("stock", total, rows, open, &mut tell).await?;
-        results.finish("registered customers, products and stock levels")
+        results.finish("registered customers, products and stock levels", None)
     }
 }

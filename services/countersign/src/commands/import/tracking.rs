@@ -48,12 +48,14 @@ pub(super) async fn run(
         let record = group.records.first()?;
         let reference = tracking.order.text(record);
         let reports = reports(mapping, tracking, &reference, record);
-        Some(Ok((group.line, names.get(&reference).cloned(), reports)))
+        let name = names.get(&reference).cloned();
+        Some(Ok((group.line, reference, name, reports)))
     });
     let mut answers = stream::iter(read)
         .map(|group| async move {
-            let (row, name, reports) = group?;
-            anyhow::Ok(one_order(connection, row, name, reports).await)
+            let (row, reference, name, reports) = group?;
+            let outcomes = one_order(connection, row, name, reports).await;
+            anyhow::Ok(outcomes.into_iter().map(move |it| it.of(&reference)))
         })
         .buffer_unordered(AT_ONCE);
     while let Some(outcomes) = answers.next().await {
@@ -64,7 +66,7 @@ pub(super) async fn run(
     }
     progress.finish();
     drop(answers);
-    results.finish("tracking reports")?;
+    results.finish("tracking reports", None)?;
     if let Some(orders) = mapping.orders.as_ref().filter(|_| args.report) {
         report::run(connection, mapping, orders, &args.file).await?;
     }
