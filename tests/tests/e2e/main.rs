@@ -10,6 +10,7 @@ mod import_real;
 mod journey;
 mod killed;
 mod life;
+mod merging;
 mod neighbours;
 mod policies;
 mod program;

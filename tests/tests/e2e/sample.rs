@@ -27,7 +27,7 @@ const ORDERS: usize = 40;
 const KILLED_AT: [usize; 3] = [6, 15, 27];
 
 /// Where an order's course ends, by its number modulo the count of courses.
-const ENDS: [S; 20] = [
+const ENDS: [S; 22] = [
     S::AwaitingConfirmation,
     S::Allocated,
     S::Delivered,
@@ -48,6 +48,8 @@ const ENDS: [S; 20] = [
     S::Confirmed,
     S::UnderAudit,
     S::Picking,
+    S::AwaitingConfirmation,
+    S::Merged,
 ];
 
 /// Starts everything in one process on the folder's own database.
@@ -203,6 +205,11 @@ async fn up_with_a_sample_shows_every_state_also_after_kills() {
             .or_default() += 1;
     }
 
+    assert_eq!(
+        counts.len(),
+        15,
+        "every state but RECEIVED, in which no order rests: {counts:?}"
+    );
     // Each state has its line with its count and something to show for it, and no step was refused.
     for (state, count) in counts {
         let line = said

@@ -15,7 +15,9 @@ impl Player<'_> {
         // A course of its own sends an earlier order again under another number.
         let like = if course == 13 { number - 11 } else { number };
         let at = like as usize;
-        let customer = &self.shop.customers[(at * 3 + at / 40) % self.shop.customers.len()];
+        // A course of its own orders once more for the customer before.
+        let whose = if course == 21 { at - 1 } else { at };
+        let customer = &self.shop.customers[(whose * 3 + whose / 40) % self.shop.customers.len()];
         let currency = customer
             .credit_limit
             .as_ref()

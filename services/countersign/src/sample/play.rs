@@ -15,7 +15,7 @@ use super::{
 use crate::import::send::{self, Connection};
 
 /// Courses that an order can take; the number of the order chooses.
-pub(super) const COURSES: u32 = 20;
+pub(super) const COURSES: u32 = 22;
 
 /// Plays orders.
 pub(super) struct Player<'s> {
@@ -49,7 +49,7 @@ impl<'s> Player<'s> {
     }
 
     /// The order as it came in, now or when it was played before; nothing when that is forgotten.
-    async fn create(&self, number: u32) -> Result<Option<Order>, String> {
+    pub(super) async fn create(&self, number: u32) -> Result<Option<Order>, String> {
         let request = CreateOrderRequest {
             order: Some(self.order(number)),
             request_id: step_id(number, "create"),
@@ -133,7 +133,9 @@ impl<'s> Player<'s> {
                 };
                 self.progress(number, order, P::Picked, vec![first]).await
             }
-            // 0 waits for its answer, 10, 13, 16 and 18 for a member of staff.
+            // The same customer orders once more: both go together.
+            21 => self.merge(number, order).await,
+            // 0 and 20 wait for an answer, 10, 13, 16 and 18 for a member of staff.
             _ => Ok(()),
         }
     }

@@ -7,8 +7,8 @@ use countersign_domain::ids::OrderId;
 use countersign_proto::v1::{
     AcceptConfirmationRequest, AmendOrderRequest, AnswerChannel, ApproveOrderRequest, CallOutcome,
     CancelInitiator, CancelOrderRequest, CancelReason, GetOrderRequest, Hold, HoldOrderRequest,
-    HoldReason, Objection, ObjectionCategory, Order, OrderState, ProgressStage, ProgressUnits,
-    RecordCallResultRequest, RecordOrderProgressRequest, RecordTrackingEventRequest,
+    HoldReason, MergeOrdersRequest, Objection, ObjectionCategory, Order, OrderState, ProgressStage,
+    ProgressUnits, RecordCallResultRequest, RecordOrderProgressRequest, RecordTrackingEventRequest,
     RejectConfirmationRequest, RejectOrderRequest, TrackingEvent, TrackingStatus,
     VerifyConfirmationCodeRequest, fulfillment_service_client::FulfillmentServiceClient,
     order_service_client::OrderServiceClient,
@@ -238,6 +238,28 @@ impl Player<'_> {
             request
         )
         .map(|_| ())
+    }
+
+    /// The order before and this one go together.
+    pub(super) async fn merge(&self, number: u32, order: &Order) -> Result<(), String> {
+        // Played side by side with this one, so perhaps not yet there: sending it again gives what is there.
+        let Some(first) = self.create(number - 1).await? else {
+            return Ok(());
+        };
+        let request = MergeOrdersRequest {
+            names: vec![first.name, order.name.clone()],
+            request_id: step_id(number, "merge"),
+            actor: "staff:lin".to_owned(),
+            reason: "Both of your orders come in one delivery.".to_owned(),
+        };
+        let answer = step!(self, OrderServiceClient, merge_orders, request)?;
+        match answer.refusals.first() {
+            None => Ok(()),
+            Some(refusal) => Err(format!(
+                "merge_orders: {}: {}",
+                refusal.field, refusal.description
+            )),
+        }
     }
 
     /// Waits for what a timer does.

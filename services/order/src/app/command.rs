@@ -1,7 +1,7 @@
 //! Commands on one order: load, decide, write on condition, decide again when somebody else was faster.
 
 mod decision;
-mod facts;
+pub(crate) mod facts;
 mod feedback;
 
 use chrono::{DateTime, Utc};
@@ -25,7 +25,7 @@ use super::{Deciding, idempotency::CallKey, make::Ids};
 use crate::{convert, error::ServiceError};
 
 /// How often a command is decided anew before the caller is asked to try again.
-const RUNS_MAX: u32 = 8;
+pub(crate) const RUNS_MAX: u32 = 8;
 
 /// Who calls, and what names the call.
 #[derive(Clone, Debug, Default)]

@@ -50,6 +50,7 @@ keyed! {
     AssignOrderRequest,
     PrioritizeOrderRequest,
     AmendOrderRequest,
+    MergeOrdersRequest,
     CancelOrderRequest,
     CreateConfirmationRequest,
     AcceptConfirmationRequest,

@@ -6,6 +6,7 @@ pub(crate) mod filter;
 pub(crate) mod idempotency;
 pub(crate) mod intake;
 pub(crate) mod make;
+pub(crate) mod merge;
 pub(crate) mod numbers;
 pub(crate) mod order_by;
 pub(crate) mod page;

@@ -84,6 +84,11 @@ pub(crate) fn to_proto(order: &Order) -> v1::Order {
         deliver_time: order.deliver_time.map(time::to_proto),
         end_reason: order.progress.end_reason.clone(),
         place_time: terms.place_time.map(time::to_proto),
+        merged_into: order
+            .progress
+            .merged_into
+            .map(|survivor| survivor.resource_name())
+            .unwrap_or_default(),
     }
 }
 

@@ -24,6 +24,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 mod amend;
 mod answers;
+mod merge;
 
 #[expect(clippy::unnecessary_wraps, reason = "every call ends with it")]
 pub(super) fn order_answer(outcome: Outcome) -> Answer<v1::Order> {

@@ -98,6 +98,13 @@ impl OrderService for Orders {
         Box::pin(self.0.amend_order(request)).await
     }
 
+    async fn merge_orders(
+        &self,
+        request: Request<v1::MergeOrdersRequest>,
+    ) -> Answer<v1::MergeOrdersResponse> {
+        Box::pin(self.0.merge_orders(request)).await
+    }
+
     async fn cancel_order(&self, request: Request<v1::CancelOrderRequest>) -> Answer<v1::Order> {
         self.0.cancel_order(request).await
     }

@@ -42,6 +42,10 @@ codes! {
         CodeRefused = "order.code_refused",
         /// A new revision.
         Amended = "order.amended",
+        /// Other orders went into this one: a new revision with their lines.
+        Joined = "order.joined",
+        /// Went into another order.
+        Merged = "order.merged",
         /// Lines called off.
         LinesCancelled = "order.lines_cancelled",
         /// Called off.
@@ -76,6 +80,8 @@ impl EventKind {
                 | Self::Confirmed
                 | Self::Objected
                 | Self::Amended
+                | Self::Joined
+                | Self::Merged
                 | Self::LinesCancelled
                 | Self::Cancelled
                 | Self::Allocated

@@ -268,6 +268,9 @@ pub struct Progress {
     /// Why the order was rejected or cancelled.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub end_reason: String,
+    /// The order that this one went into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<OrderId>,
     /// Number of the last confirmation round; 0 before the first.
     #[serde(default)]
     pub last_round: u32,

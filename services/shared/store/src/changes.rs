@@ -66,14 +66,20 @@ impl Store {
         change: &Change,
         extras: &SaveExtras,
     ) -> Result<Saved, StoreError> {
+        self.save_together(commit, &[(change, extras)]).await
+    }
+
+    /// Writes changes of several orders: all or none. A call to be remembered stands with the first.
+    pub async fn save_together(
+        &self,
+        commit: CommitId,
+        changes: &[(&Change, &SaveExtras)],
+    ) -> Result<Saved, StoreError> {
         let mut run = 0;
         loop {
             run += 1;
             let transaction = self.begin_write().await?;
-            match self
-                .write_change(&transaction, commit, change, extras)
-                .await
-            {
+            match self.write_changes(&transaction, commit, changes).await {
                 Ok(Step::Go) => {
                     transaction.commit().await.during("commit a change")?;
                     return Ok(Saved::Done);
@@ -96,10 +102,35 @@ impl Store {
         }
     }
 
-    async fn write_change(
+    async fn write_changes(
         &self,
         transaction: &DatabaseTransaction,
         commit: CommitId,
+        changes: &[(&Change, &SaveExtras)],
+    ) -> Result<Step, StoreError> {
+        for (ordinal, (change, extras)) in (0..).zip(changes) {
+            let step = self
+                .write_change(transaction, (commit, ordinal), change, extras)
+                .await?;
+            if let Step::Stop(_) = step {
+                return Ok(step);
+            }
+        }
+        // Goods may move between the orders, so only the sum must be there.
+        let stock = net(changes
+            .iter()
+            .flat_map(|(change, _)| change.stock.iter().cloned()));
+        if !change_stock(transaction, self.kind, self.backend(), &stock).await? {
+            return Ok(Step::Stop(Saved::StockTaken));
+        }
+        Ok(Step::Go)
+    }
+
+    /// Everything of a change but the stock.
+    async fn write_change(
+        &self,
+        transaction: &DatabaseTransaction,
+        (commit, ordinal): (CommitId, i32),
         change: &Change,
         extras: &SaveExtras,
     ) -> Result<Step, StoreError> {
@@ -127,15 +158,17 @@ impl Store {
         {
             insert_number(transaction, number, change).await?;
         }
-        COMMITS
-            .insert(
-                transaction,
-                backend,
-                vec![commit.as_uuid().into(), now.into()],
-            )
-            .await?;
+        if ordinal == 0 {
+            COMMITS
+                .insert(
+                    transaction,
+                    backend,
+                    vec![commit.as_uuid().into(), now.into()],
+                )
+                .await?;
+        }
         let mut events = Vec::new();
-        push_event(&mut events, commit, 0, &change.event)?;
+        push_event(&mut events, commit, ordinal, &change.event)?;
         EVENTS.insert(transaction, backend, events).await?;
         let mut messages = Vec::new();
         push_messages(&mut messages, change, &extras.outbox_ids)?;
@@ -184,16 +217,6 @@ impl Store {
             change.credit_minor,
         )
         .await?;
-        if !change_stock(
-            transaction,
-            self.kind,
-            backend,
-            &net(change.stock.iter().cloned()),
-        )
-        .await?
-        {
-            return Ok(Step::Stop(Saved::StockTaken));
-        }
         Ok(Step::Go)
     }
 

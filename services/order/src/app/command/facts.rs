@@ -44,7 +44,7 @@ impl Deciding {
     }
 
     /// Everything that judging needs.
-    pub(super) async fn gather(
+    pub(crate) async fn gather(
         &self,
         order: &Order,
         more_skus: &[&str],
@@ -68,16 +68,16 @@ impl Deciding {
 }
 
 /// What judging needs, owned.
-pub(super) struct Gathered {
-    pub(super) known: Known,
+pub(crate) struct Gathered {
+    pub(crate) known: Known,
     stock: StockBook,
-    pub(super) policy: Arc<OrderPolicy>,
-    pub(super) customer: Option<Arc<Customer>>,
+    pub(crate) policy: Arc<OrderPolicy>,
+    pub(crate) customer: Option<Arc<Customer>>,
 }
 
 impl Gathered {
     /// Lends it as the domain wants it.
-    pub(super) fn with<T>(
+    pub(crate) fn with<T>(
         &mut self,
         deciding: &Deciding,
         now: DateTime<Utc>,

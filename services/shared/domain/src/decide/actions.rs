@@ -22,6 +22,7 @@ pub enum Action {
     AssignOrder,
     PrioritizeOrder,
     AmendOrder,
+    MergeOrders,
     CancelOrder,
     CreateConfirmation,
     AcceptConfirmation,
@@ -63,6 +64,14 @@ const AMENDABLE: &[OrderState] = &[
     S::PartiallyAllocated,
     S::Backordered,
 ];
+const MERGEABLE: &[OrderState] = &[
+    S::UnderAudit,
+    S::AwaitingConfirmation,
+    S::Confirmed,
+    S::Allocated,
+    S::PartiallyAllocated,
+    S::Backordered,
+];
 const MOVING: &[OrderState] = &[
     S::Confirmed,
     S::Allocated,
@@ -84,6 +93,7 @@ impl Action {
         Self::AssignOrder,
         Self::PrioritizeOrder,
         Self::AmendOrder,
+        Self::MergeOrders,
         Self::CancelOrder,
         Self::CreateConfirmation,
         Self::AcceptConfirmation,
@@ -102,6 +112,7 @@ impl Action {
             | Self::AssignOrder
             | Self::PrioritizeOrder => OPEN,
             Self::AmendOrder => AMENDABLE,
+            Self::MergeOrders => MERGEABLE,
             Self::CancelOrder => NOT_SHIPPED,
             Self::CreateConfirmation => &[S::AwaitingConfirmation, S::Objected],
             Self::AcceptConfirmation | Self::RejectConfirmation => &[S::AwaitingConfirmation],
@@ -116,6 +127,7 @@ impl Action {
         matches!(
             self,
             Self::ApproveOrder
+                | Self::MergeOrders
                 | Self::CreateConfirmation
                 | Self::AcceptConfirmation
                 | Self::AllocateOrder

@@ -13,6 +13,7 @@ mod confirmation;
 mod feedback;
 mod fulfilment;
 mod intake;
+mod merge;
 mod survey;
 mod tracking;
 
@@ -45,6 +46,7 @@ pub use confirmation::{RoundRequest, open_round, remind};
 pub use feedback::{FeedbackFacts, record_feedback, resolve_feedback};
 pub use fulfilment::{Stage, allocate, complete, derive_state, progress};
 pub use intake::{Facts, Given, Judged, NewLine, NewOrder, judge, reserve};
+pub use merge::{MERGED_ORDERS_MAX, MergeRefusal, Merging, merge};
 pub use survey::{SurveyFacts, survey};
 pub use tracking::{TrackingFacts, track};
 

@@ -9,8 +9,8 @@ use countersign_domain::{
     confirmation::{AnswerChannel, ConfirmationState, Objection, ObjectionCategory, Round},
     decide::{
         self, Amendment, Answer, CallOutcome, CallResult, CancelReason, Cancellation, Change,
-        Context, Decision, Facts, Formality, Initiator, LineCancellation, NewLine, Refusal,
-        RoundRequest, Stage, TrackingFacts,
+        Context, Decision, Facts, Formality, Initiator, LineCancellation, Merging, NewLine,
+        Refusal, RoundRequest, Stage, TrackingFacts,
     },
     event::EventKind,
     hold::{Hold, HoldReason},
@@ -55,6 +55,8 @@ enum Command {
     },
     Cancel,
     CancelLine(Index, Option<i64>),
+    /// The other order goes into this one.
+    Merge,
     OpenRound(Index),
     Accept(Index),
     Object(Index),
@@ -110,6 +112,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => Just(C::Cancel),
         4 => (index(), prop::option::of(0_i64..8))
             .prop_map(|(line, quantity)| C::CancelLine(line, quantity)),
+        5 => Just(C::Merge),
         2 => index().prop_map(C::OpenRound),
         14 => index().prop_map(C::Accept),
         1 => index().prop_map(C::Object),
@@ -201,6 +204,7 @@ impl World {
                 level.unwrap().0 += units;
             }
             Command::Wait(hours) => self.now += TimeDelta::hours(*hours),
+            Command::Merge => self.merge(which)?,
             _ => {
                 let before = self.orders[which].order.clone();
                 let (kind, decision) = self.decide(which, command);
@@ -292,7 +296,9 @@ impl World {
         };
         let nothing = Ok(Decision::Already);
         let decision = match command {
-            Command::Take { .. } | Command::Restock(..) | Command::Wait(_) => nothing,
+            Command::Take { .. } | Command::Restock(..) | Command::Wait(_) | Command::Merge => {
+                nothing
+            }
             Command::AuditAgain => {
                 let mut copy = order.clone();
                 let lines = decide::reserve(&mut copy, &mut facts, self.now, &mut Vec::new());
@@ -445,6 +451,105 @@ impl World {
         (Kind::Other, decision)
     }
 
+    /// Puts the other order into this one; what is stored afterwards must be right together.
+    fn merge(&mut self, which: usize) -> Result<(), TestCaseError> {
+        let other = 1 - which;
+        let (Some(survivor), Some(gone)) = (
+            self.orders[which].order.clone(),
+            self.orders[other].order.clone(),
+        ) else {
+            return Ok(());
+        };
+        let hold_ids: Vec<Uuid> = (0..20).map(|_| self.id()).collect();
+        let mut hold_ids = hold_ids.into_iter();
+        let mut next_hold = move || HoldId::from_uuid(hold_ids.next().unwrap());
+        let mut book = self.book();
+        let mut known = customer();
+        known.credit_exposure_minor = self.orders.iter().map(|it| it.credit_minor).sum();
+        let open: Vec<Round> = self
+            .orders
+            .iter()
+            .flat_map(|stored| stored.rounds.values().cloned())
+            .filter(|round| round.state == ConfirmationState::Open)
+            .collect();
+        let context = Context {
+            now: self.now,
+            actor: "li.na",
+            request_id: "r",
+            traceparent: None,
+        };
+        let mut facts = Facts {
+            policy: &self.policies[&survivor.order_type],
+            rules: &self.rules,
+            customer: Some(&known),
+            product: &|sku: &str| -> Option<Arc<Product>> { Some(product(sku)) },
+            prices: &|_: &str| -> Option<Arc<[Price]>> { None },
+            stock: &mut book,
+            duplicate_of: None,
+            link_key: &self.key,
+            hold_id: &mut next_hold,
+        };
+        let others = [gone.clone()];
+        let merging = decide::merge(
+            &survivor,
+            &others,
+            &open,
+            "one delivery",
+            &mut facts,
+            &context,
+        );
+        let (change, ends) = match merging {
+            Ok(Merging::Changes { survivor, merged }) => (survivor, merged),
+            Ok(Merging::Refused(refusals)) => {
+                prop_assert!(!refusals.is_empty());
+                return Ok(());
+            }
+            Ok(Merging::Already) => {
+                prop_assert_eq!(gone.progress.merged_into, Some(survivor.id));
+                return Ok(());
+            }
+            Err(_) => return Ok(()),
+        };
+        prop_assert!(self.policies[&survivor.order_type].mergeable);
+        for order in [&survivor, &gone] {
+            prop_assert!(order.progress.holds.is_empty() && !order.state.is_terminal());
+        }
+        let wanted =
+            |order: &Order| -> i64 { order.lines.iter().map(|line| line.counters.wanted()).sum() };
+        let reserved =
+            |order: &Order| -> i64 { order.lines.iter().map(|line| line.counters.reserved).sum() };
+        prop_assert_eq!(wanted(&change.order), wanted(&survivor) + wanted(&gone));
+        prop_assert!(
+            reserved(&change.order) >= reserved(&survivor) + reserved(&gone),
+            "goods that were promised are lost"
+        );
+        prop_assert_eq!(
+            change.order.total.minor,
+            survivor.total.minor + gone.total.minor
+        );
+        if survivor.order_number.is_some() && survivor.state.is_formal() {
+            prop_assert_eq!(change.order.state.is_formal(), true);
+            prop_assert_eq!(change.stock.len(), 0, "goods move with their lines");
+            prop_assert!(change.delivery_note.is_some());
+        } else {
+            prop_assert!(change.order.state.is_before_confirmation());
+            prop_assert!(change.order.progress.price_agreement.is_none());
+        }
+        prop_assert_eq!(ends.len(), 1);
+        for end in &ends {
+            prop_assert_eq!(end.order.state, OrderState::Merged);
+            prop_assert_eq!(end.order.progress.merged_into, Some(survivor.id));
+            prop_assert_eq!(reserved(&end.order), 0);
+        }
+        self.check_change(which, Some(&survivor), &change, Kind::Other)?;
+        self.apply(which, Some(&survivor), *change)?;
+        for end in ends {
+            self.check_change(other, Some(&gone), &end, Kind::Other)?;
+            self.apply(other, Some(&gone), end)?;
+        }
+        Ok(())
+    }
+
     /// What holds of every change by itself.
     fn check_change(
         &self,
@@ -470,7 +575,11 @@ impl World {
         prop_assert_eq!(after.version, before.version + 1);
         prop_assert_eq!(event.from_state, before.state);
         let amended = event.kind == EventKind::Amended;
-        prop_assert_eq!(after.revision, before.revision + u32::from(amended));
+        let joined = event.kind == EventKind::Joined;
+        prop_assert_eq!(
+            after.revision,
+            before.revision + u32::from(amended || joined)
+        );
         prop_assert!(!amended || after.progress.price_agreement.is_none());
         if before.state.is_terminal() {
             prop_assert_eq!(after.state, before.state, "{:?}", event.kind);
@@ -655,6 +764,32 @@ proptest! {
             world.run(which, order)?;
         }
         for (which, command) in &commands {
+            world.run(*which, command)?;
+        }
+    }
+
+    /// Orders that may go together do so at any moment of their lives; stock and debts stay right, and what was merged
+    /// stays merged whatever is asked for afterwards.
+    #[test]
+    fn orders_go_together_and_the_books_stay_right(
+        first in any_order(),
+        more in any_lines(),
+        before in prop::collection::vec((0_usize..2, any_command()), 0..8),
+        survivor in 0_usize..2,
+        after in prop::collection::vec((0_usize..2, any_command()), 0..40),
+    ) {
+        let mut second = first.clone();
+        if let Command::Take { lines, .. } = &mut second {
+            *lines = more;
+        }
+        let mut world = World::new();
+        world.run(0, &first)?;
+        world.run(1, &second)?;
+        for (which, command) in &before {
+            world.run(*which, command)?;
+        }
+        world.run(survivor, &Command::Merge)?;
+        for (which, command) in &after {
             world.run(*which, command)?;
         }
     }
