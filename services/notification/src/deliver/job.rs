@@ -227,6 +227,9 @@ impl Job {
                 }) => {
                     let reason = outcome.reason().map_or_else(String::new, Reason::to_string);
                     let until = TimeDelta::from_std(pause).ok().map(|pause| now + pause);
+                    // The first message of all may come before the account has been made known.
+                    let account = (gateway.to_owned(), self.claimed.delivery.channel);
+                    store.register_gateways(&[account], now).await?;
                     store
                         .hold_gateway(gateway, &reason, until, SYSTEM, now)
                         .await
