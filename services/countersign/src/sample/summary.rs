@@ -17,15 +17,14 @@ pub(super) fn bars(counts: &BTreeMap<String, u64>) -> String {
     let mut text = String::new();
     for state in OrderState::ALL {
         let count = counts.get(state.as_str()).copied().unwrap_or(0);
+        let word = state.as_str();
         // Whatever is there shows.
         let width = (count * BAR_WIDTH).div_ceil(most);
         let bar: String = (0..width).map(|_| '█').collect();
         let line = if *state == OrderState::Received && count == 0 {
-            format!(
-                "  {state:<22}{count:>7}  (no order rests here: it is judged as it is taken in)"
-            )
+            format!("  {word:<22}{count:>7}  (no order rests here: it is judged as it is taken in)")
         } else {
-            format!("  {state:<22}{count:>7}  {bar}")
+            format!("  {word:<22}{count:>7}  {bar}")
         };
         text.push_str(line.trim_end());
         text.push('\n');
@@ -85,6 +84,12 @@ mod tests {
         assert!(line("ALLOCATED").ends_with(&format!("400  {}", "█".repeat(40))));
         assert!(line("MERGED").ends_with("1  █"));
         assert!(line("PACKED").ends_with(" 0"));
+        let column = |word: &str| line(word).find('█').unwrap();
+        assert_eq!(
+            column("ALLOCATED"),
+            column("MERGED"),
+            "bars stand in one column"
+        );
         assert!(line("RECEIVED").contains("no order rests here"));
     }
 }
