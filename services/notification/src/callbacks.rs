@@ -2,6 +2,7 @@
 //! the inbox, because a gateway that waits too long gives up.
 
 pub(crate) mod alibaba;
+pub(crate) mod twilio;
 
 use std::sync::Arc;
 

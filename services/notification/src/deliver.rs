@@ -42,7 +42,7 @@ const BREATH: Duration = Duration::from_millis(5);
 /// What all deliveries need.
 pub(crate) struct Courier {
     pub(crate) store: Store,
-    pub(crate) templates: Templates,
+    pub(crate) templates: Arc<Templates>,
     pub(crate) writer: Writer,
     pub(crate) transports: Transports,
     pub(crate) ids: Arc<Ids>,

@@ -11,7 +11,10 @@ use countersign_proto::{
     FILE_DESCRIPTOR_SET, v1::notification_service_server::NotificationServiceServer,
 };
 use countersign_runtime::{
-    clock::SystemClock, config::Config, health::serve_health, lifecycle::Lifecycle,
+    clock::SystemClock,
+    config::{Config, GatewayTransport},
+    health::serve_health,
+    lifecycle::Lifecycle,
     telemetry::set_parent_from_headers,
 };
 use countersign_store::Store;
@@ -21,7 +24,8 @@ use tonic::{server::NamedService as _, service::Routes, transport};
 
 use crate::{
     bell::Bell,
-    callbacks,
+    callbacks::{self, twilio::TwilioCallbacks},
+    channel::twilio::signature::TwilioSignature,
     context::Writer,
     deliver::Courier,
     dispatch::Dispatcher,
@@ -92,6 +96,35 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         }
     }
     router = router.merge(callbacks::alibaba::router(&config, &inbox, metrics.clone()));
+    let templates = Arc::new(match &config.templates.folder {
+        Some(folder) => Templates::with_overrides(folder)?,
+        None => Templates::embedded()?,
+    });
+    let writer = Writer {
+        link_key: link_key.clone(),
+        public_url: public_url.clone(),
+        company: config.company.clone(),
+    };
+    for (gateway, channel) in [(&config.sms, Channel::Sms), (&config.phone, Channel::Phone)] {
+        if gateway.transport != GatewayTransport::Twilio {
+            continue;
+        }
+        let (Some(account_sid), Some(token)) =
+            (&gateway.twilio.account_sid, &gateway.twilio.auth_token)
+        else {
+            continue;
+        };
+        router = router.merge(callbacks::twilio::router(TwilioCallbacks {
+            channel,
+            account_sid: account_sid.clone(),
+            signature: TwilioSignature::new(token.clone()),
+            public_url: public_url.clone(),
+            inbox: inbox.clone(),
+            store: store.clone(),
+            templates: templates.clone(),
+            writer: writer.clone(),
+        }));
+    }
     serve_http(router, http_listener, lifecycle);
     serve_grpc(store.clone(), grpc_listener, lifecycle).await?;
 
@@ -103,18 +136,10 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         poll: own.poll_interval(),
     };
     lifecycle.spawn("dispatch", dispatcher.run(lifecycle.soft()));
-    let templates = match &config.templates.folder {
-        Some(folder) => Templates::with_overrides(folder)?,
-        None => Templates::embedded()?,
-    };
     let courier = Courier {
         store,
         templates,
-        writer: Writer {
-            link_key: link_key.clone(),
-            public_url,
-            company: config.company.clone(),
-        },
+        writer,
         transports: transports.clone(),
         ids,
         clock: clock.clone(),

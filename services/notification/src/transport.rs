@@ -6,16 +6,17 @@ use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{message::Delivery, order::Channel};
-use countersign_runtime::config::{Config, EmailTransport, Gateway, GatewayTransport};
+use countersign_runtime::config::{Config, EmailTransport, Gateway, GatewayTransport, Twilio};
 use countersign_store::{MailboxContent, MailboxItem, MailboxKey, Store};
 use secrecy::ExposeSecret as _;
 
 use crate::account::{Account, Limits};
 use crate::channel::{
-    Content, KeyMeaning, Outcome, Outgoing, Reason, ReasonCode, Sender,
+    self, Content, KeyMeaning, Outcome, Outgoing, Reason, ReasonCode, Sender,
     email::{EmailConfig, EmailSender},
     gateway::{GatewayConfig, GatewaySender, GatewayTimeouts},
     signature::SigningKeys,
+    twilio::{TwilioConfig, TwilioFrom, TwilioSender},
 };
 use crate::ids::Ids;
 
@@ -177,6 +178,7 @@ fn gateway(
         GatewayTransport::Gateway => generic(config, channel, public_url),
         GatewayTransport::Alibaba => clouds::alibaba(config, channel, ids),
         GatewayTransport::Tencent => clouds::tencent(config, channel),
+        GatewayTransport::Twilio => twilio(&config.twilio, channel, public_url),
     }
 }
 
@@ -197,6 +199,43 @@ fn generic(
         keys,
         status_callback: format!("{callbacks}/status"),
         reply_callback: format!("{callbacks}/reply"),
+        timeouts: GatewayTimeouts::default(),
+    })
+    .map_err(TransportError::of(channel))?;
+    Ok(Transport::Carrier(Arc::new(sender)))
+}
+
+fn twilio(
+    config: &Twilio,
+    channel: Channel,
+    public_url: &str,
+) -> Result<Transport, TransportError> {
+    let missing = |what| move || TransportError::missing(channel, what);
+    let account_sid = config
+        .account_sid
+        .clone()
+        .ok_or_else(missing("the account at Twilio is missing"))?;
+    let (user, password) = match (&config.api_key_sid, &config.api_key_secret) {
+        (Some(key), secret) => (key.clone(), secret.clone()),
+        (None, _) => (account_sid.clone(), config.auth_token.clone()),
+    };
+    let from = match (&config.from, &config.messaging_service_sid) {
+        (Some(number), _) => TwilioFrom::Number(number.clone()),
+        (None, Some(service)) => TwilioFrom::MessagingService(service.clone()),
+        (None, None) => return Err(missing("the sender's number is missing")()),
+    };
+    let sender = TwilioSender::try_new(TwilioConfig {
+        channel: if channel == Channel::Phone {
+            channel::Channel::Phone
+        } else {
+            channel::Channel::Sms
+        },
+        base: config.base_url.clone(),
+        account_sid,
+        user,
+        password: password.ok_or_else(missing("Twilio's token is missing"))?,
+        from,
+        callbacks: format!("{public_url}/callbacks/twilio"),
         timeouts: GatewayTimeouts::default(),
     })
     .map_err(TransportError::of(channel))?;
@@ -267,6 +306,7 @@ fn content(content: &Content) -> MailboxContent {
                     means: match key.means {
                         KeyMeaning::Confirm => "confirm",
                         KeyMeaning::Object => "object",
+                        KeyMeaning::Person => "person",
                         KeyMeaning::Repeat => "repeat",
                     }
                     .to_owned(),

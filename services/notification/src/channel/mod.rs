@@ -180,6 +180,8 @@ pub enum KeyMeaning {
     Confirm,
     /// Something is wrong: a member of staff rings back.
     Object,
+    /// A member of staff is to ring back; neither a yes nor a no.
+    Person,
     /// Say it again. The gateway does this by itself.
     Repeat,
 }

@@ -6,7 +6,7 @@ use countersign_domain::{
     event::MessageKind,
     feedback::{FeedbackAnswer, FeedbackSource},
     ids::{DeliveryId, OrderId},
-    message::{Delivery, OptOutReason, Recipient},
+    message::{Delivery, DeliveryState, OptOutReason, Recipient},
     order::Channel,
     reply::{GatewayStatus, Reply, ReplyContent},
     survey::{Subject, SurveyState},
@@ -18,10 +18,13 @@ use super::{
     forward::{Forwarder, Settled},
     report::Report,
 };
+use crate::callbacks::twilio::wants_a_person;
 use crate::understanding::{Meaning, stars, understand};
 
 /// Deliveries to a number that are looked through for the order that a text is about.
 pub(super) const RECENT: u64 = 50;
+/// The key that asks for a person.
+const PERSON: &str = "0";
 
 impl Forwarder {
     pub(super) async fn act(&self, reply: &Reply) -> Result<Settled, StoreError> {
@@ -80,6 +83,14 @@ impl Forwarder {
                 };
                 self.report(reply, &report).await
             }
+            ReplyContent::StatusById {
+                provider_id,
+                status,
+                code,
+            } => {
+                self.status_by_id(reply, provider_id, *status, code.clone())
+                    .await
+            }
             ReplyContent::OptOut {
                 recipient,
                 channel,
@@ -94,7 +105,7 @@ impl Forwarder {
     }
 
     /// Keeps what a reply was understood to mean, then does it.
-    async fn resolved(
+    pub(super) async fn resolved(
         &self,
         reply: &Reply,
         understood: Option<(Option<OrderId>, ReplyContent)>,
@@ -225,7 +236,7 @@ impl Forwarder {
         Ok(open)
     }
 
-    /// A key pressed in a call of ours: 1 is yes, 2 is no.
+    /// A key pressed in a call of ours: 1 is yes, 2 is no, 0 asks for a person.
     async fn key(
         &self,
         delivery: Uuid,
@@ -236,6 +247,9 @@ impl Forwarder {
         let Some(delivery) = self.inbox.store.find_delivery(id).await? else {
             return Ok(None);
         };
+        if digit == PERSON {
+            return Ok(Some((Some(delivery.order_id), wants_a_person())));
+        }
         let (outcome, objection) = match understand(digit) {
             Meaning::Yes => (CallOutcome::AnsweredConfirmed, None),
             Meaning::No => (CallOutcome::AnsweredObjected, Some(unspecified())),
@@ -261,7 +275,12 @@ impl Forwarder {
         let delivery = match news {
             // It may have overtaken our own record of the try.
             News::TooEarly => return Ok(Settled::Later("TOO_EARLY".to_owned())),
-            News::Unknown => return Ok(Settled::Refused("UNKNOWN_MESSAGE".to_owned())),
+            News::Unknown => return self.unknown(reply).await,
+            News::Old(delivery)
+                if delivery.state == DeliveryState::Delivered && is_failure(status) =>
+            {
+                return Ok(Settled::Applied("CONFLICT: it had arrived".to_owned()));
+            }
             News::Old(_) => return Ok(Settled::Applied("OLD_NEWS".to_owned())),
             News::Written(delivery) => delivery,
         };
@@ -311,6 +330,10 @@ impl Forwarder {
         }
         Ok(Settled::Applied("OK".to_owned()))
     }
+}
+
+const fn is_failure(status: GatewayStatus) -> bool {
+    !matches!(status, GatewayStatus::Underway | GatewayStatus::Delivered)
 }
 
 /// How a call that asked for a confirmation ended without an answer; the order's history shows it.

@@ -6,6 +6,7 @@ pub(crate) mod forward;
 pub(crate) mod orders;
 mod report;
 mod sink;
+mod unknown;
 
 use std::sync::Arc;
 

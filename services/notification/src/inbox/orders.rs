@@ -168,6 +168,7 @@ impl OrderCalls {
             | ReplyContent::Key { .. }
             | ReplyContent::Status { .. }
             | ReplyContent::Report { .. }
+            | ReplyContent::StatusById { .. }
             | ReplyContent::OptOut { .. } => {
                 return Told::Never("NOT_FOR_ORDERS".to_owned());
             }

@@ -4,6 +4,7 @@ mod alibaba;
 mod gateways;
 mod hours;
 mod stub;
+mod twilio;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 

@@ -145,6 +145,16 @@ pub enum ReplyContent {
         /// In which round.
         round: u32,
     },
+    /// How a message fares that is named by the gateway's id alone.
+    StatusById {
+        /// The gateway's id of it.
+        provider_id: String,
+        /// What the gateway says.
+        status: GatewayStatus,
+        /// The gateway's code of an error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+    },
     /// The recipient does not want to be written to by a channel, or wants to again.
     OptOut {
         /// Who.
@@ -189,6 +199,7 @@ impl ReplyContent {
             Self::Key { .. } => "KEY",
             Self::Status { .. } => "STATUS",
             Self::Report { .. } => "REPORT",
+            Self::StatusById { .. } => "STATUS_BY_ID",
             Self::OptOut { .. } => "OPT_OUT",
             Self::Unreachable { .. } => "UNREACHABLE",
         }

@@ -1,7 +1,7 @@
 //! The configuration of every role: one struct, read once at start.
 //!
 //! Layers, later ones win: defaults, the TOML file of `--config`, `DATABASE_URL` and `SMTP_URL`, variables
-//! `COUNTERSIGN__SECTION__KEY`, flags of the command line. A key that nobody knows is refused, wherever it stands.
+//! `COUNTERSIGN__SECTION__KEY` (`COUNTERSIGN__SMS__TWILIO__KEY` for a section within), flags of the command line. A key that nobody knows is refused, wherever it stands.
 //! A secret can be given by value or by a file (`url_file`, `secret_file`, `key_file`); each layer may use one of the two.
 
 use std::{
@@ -19,6 +19,7 @@ mod layers;
 mod links;
 mod redact;
 mod sections;
+mod twilio;
 mod validate;
 
 pub use self::{
@@ -28,6 +29,7 @@ pub use self::{
         Company, Database, Email, EmailTransport, Gateway, GatewayTransport, Links, LogFormat,
         Notification, Order, Shutdown, Telemetry, Templates,
     },
+    twilio::Twilio,
 };
 
 /// Everything that can be configured. `Display` shows it as TOML with every secret as `[redacted]`.

@@ -4,6 +4,7 @@
 //! not taken. So the classes are drawn strictly, and a message in doubt is looked for in the account's own lists.
 
 mod answer;
+pub(crate) mod callback;
 mod codes;
 mod lookup;
 mod recent;

@@ -13,7 +13,7 @@ use super::{ConfigError, read};
 const PREFIX: &str = "COUNTERSIGN__";
 
 /// Secrets that may stand in a file of their own: section, key, key of the file.
-const SECRETS: [(&str, &str, &str); 10] = [
+const SECRETS: [(&str, &str, &str); 14] = [
     ("database", "url", "url_file"),
     ("email", "url", "url_file"),
     ("sms", "secret", "secret_file"),
@@ -27,14 +27,21 @@ const SECRETS: [(&str, &str, &str); 10] = [
     ),
     ("phone.alibaba", "callback_secret", "callback_secret_file"),
     ("sms.tencent", "secret_key", "secret_key_file"),
+    ("sms.twilio", "auth_token", "auth_token_file"),
+    ("sms.twilio", "api_key_secret", "api_key_secret_file"),
+    ("phone.twilio", "auth_token", "auth_token_file"),
+    ("phone.twilio", "api_key_secret", "api_key_secret_file"),
     ("links", "key", "key_file"),
 ];
 
-/// Giving the address of a server means to use it: section, key of the address, transport.
-const TRANSPORTS: [(&str, &str, &str); 3] = [
-    ("email", "url", "smtp"),
-    ("sms", "base_url", "gateway"),
-    ("phone", "base_url", "gateway"),
+/// Giving the address of a server, or an account, means to use it: section and key of the address, section and word of
+/// the transport.
+const TRANSPORTS: [(&str, &str, &str, &str); 5] = [
+    ("email", "url", "email", "smtp"),
+    ("sms", "base_url", "sms", "gateway"),
+    ("phone", "base_url", "phone", "gateway"),
+    ("sms.twilio", "account_sid", "sms", "twilio"),
+    ("phone.twilio", "account_sid", "phone", "twilio"),
 ];
 
 /// What one source says, as a tree of sections and keys.
@@ -163,9 +170,11 @@ impl Layer {
                 (false, None) => {}
             }
         }
-        for (section, address, transport) in TRANSPORTS {
-            if let Some(keys) = section_mut(&mut self.values, section)
-                && keys.contains_key(address)
+        for (section, address, holder, transport) in TRANSPORTS {
+            let given = section_mut(&mut self.values, section)
+                .is_some_and(|keys| keys.contains_key(address));
+            if given
+                && let Some(keys) = section_mut(&mut self.values, holder)
                 && !keys.contains_key("transport")
             {
                 keys.insert("transport".to_owned(), Value::from(transport));

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     clouds::{Alibaba, Tencent},
     redact,
+    twilio::Twilio,
 };
 
 /// Where the data are.
@@ -186,13 +187,15 @@ pub enum GatewayTransport {
     Alibaba,
     /// To Tencent Cloud, as [`Gateway::tencent`] says. Text messages only.
     Tencent,
+    /// To the account in [`Gateway::twilio`].
+    Twilio,
 }
 
 /// A gateway for text messages or for calls.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gateway {
-    /// `mailbox`, or `gateway` as soon as a layer gives a base URL.
+    /// `mailbox`, or `gateway` as soon as a layer gives a base URL, or `twilio` as soon as it gives an account there.
     pub transport: GatewayTransport,
     /// Where the gateway answers.
     pub base_url: Option<String>,
@@ -205,6 +208,8 @@ pub struct Gateway {
     pub alibaba: Option<Alibaba>,
     /// The account at Tencent Cloud.
     pub tencent: Option<Tencent>,
+    /// The account at Twilio, when that is the transport.
+    pub twilio: Twilio,
 }
 
 /// What links and codes are derived from. See [`Links::key_or_create`] for the key of a development machine.

@@ -1,3 +1,5 @@
+mod twilio;
+
 use std::fs;
 
 use secrecy::ExposeSecret as _;

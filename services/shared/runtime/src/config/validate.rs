@@ -5,7 +5,9 @@ use http::Uri;
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, ConfigError, EmailTransport, Gateway, GatewayTransport, Links, clouds};
+use super::{
+    Config, ConfigError, EmailTransport, Gateway, GatewayTransport, Links, clouds, twilio,
+};
 
 /// Collects one line for each bad field.
 #[derive(Default)]
@@ -29,6 +31,8 @@ impl Config {
         self.check_email(&mut problems);
         check_gateway(&self.sms, "sms", &mut problems);
         check_gateway(&self.phone, "phone", &mut problems);
+        twilio::check(self, &self.sms, "sms", &mut problems);
+        twilio::check(self, &self.phone, "phone", &mut problems);
         self.check_rest(&mut problems);
         if problems.0.is_empty() {
             Ok(())

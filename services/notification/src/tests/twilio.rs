@@ -1,0 +1,288 @@
+//! Twilio and the worker: out by its API, back by its callbacks. Names begin with the scenario of RELIABILITY section 2.
+
+use std::time::{Duration, Instant};
+
+use countersign_domain::{message::DeliveryState, order::Channel};
+use countersign_runtime::config::{Config, Gateway, GatewayTransport, Twilio};
+use secrecy::SecretString;
+
+use super::{PHONE, Stage, eventually};
+use crate::testkit::{Answer, TwilioAccepted, TwilioStub};
+use DeliveryState::{Delivered, Failed, Ready, Sent};
+
+const CUSTOMER: &str = "+8613912345678";
+
+fn account(stub: &TwilioStub) -> Gateway {
+    Gateway {
+        transport: GatewayTransport::Twilio,
+        twilio: Twilio {
+            base_url: stub.base(),
+            account_sid: Some(TwilioStub::ACCOUNT.to_owned()),
+            auth_token: Some(SecretString::from(TwilioStub::TOKEN)),
+            from: Some("+14155552345".to_owned()),
+            ..Twilio::default()
+        },
+        ..Gateway::default()
+    }
+}
+
+async fn stub() -> TwilioStub {
+    TwilioStub::start("Mon, 23 Nov 2026 00:00:00 +0000").await
+}
+
+/// An order whose customer has a telephone, told by text message; the second text asks for the confirmation.
+async fn by_text(stub: &TwilioStub) -> (Stage, countersign_domain::ids::OrderId) {
+    let mut stage = Stage::new(|config: &mut Config| config.sms = account(stub)).await;
+    let order = stage.shop.order(None, PHONE).await;
+    (stage, order.id)
+}
+
+async fn taken(stub: &TwilioStub, count: usize) -> Vec<TwilioAccepted> {
+    eventually(async || {
+        let all = stub.accepted();
+        (all.len() >= count)
+            .then_some(all)
+            .ok_or_else(|| format!("{} of {count}", stub.accepted().len()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn f_01_f_06_status_in_any_order_and_a_hundred_times_is_one_effect() {
+    let stub = stub().await;
+    let (stage, order) = by_text(&stub).await;
+    let asked = taken(&stub, 2).await.pop().unwrap();
+    for _ in 0..100 {
+        assert_eq!(stub.tell_status(&asked, "delivered", &[]).await, 204);
+    }
+    let wanted = [
+        (1, Channel::Sms, Sent),
+        (2, Channel::Sms, Delivered),
+        (2, Channel::Phone, Ready),
+    ];
+    stage.until_states(order, &wanted).await;
+    for word in ["sent", "queued", "undelivered"] {
+        let begun = Instant::now();
+        assert_eq!(
+            stub.tell_status(&asked, word, &[("ErrorCode", "30008")])
+                .await,
+            204
+        );
+        assert!(begun.elapsed() < Duration::from_secs(1));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stage.until_states(order, &wanted).await;
+    let sid = asked.sid.clone();
+    let found = stage.store().find_delivery_by_provider_id(&sid).await;
+    assert_eq!(found.unwrap().unwrap().state, Delivered);
+}
+
+#[tokio::test]
+async fn f_02_f_03_what_is_signed_otherwise_is_refused_without_an_echo() {
+    let stub = stub().await;
+    let (stage, order) = by_text(&stub).await;
+    let asked = taken(&stub, 2).await.pop().unwrap();
+    let url = asked.field("StatusCallback").to_owned();
+    let fields = [
+        ("AccountSid", TwilioStub::ACCOUNT),
+        ("MessageSid", asked.sid.as_str()),
+        ("MessageStatus", "delivered"),
+    ];
+    let other_url = url.replace("sms/status", "sms/reply");
+    let other_fields = [fields[0], fields[1], ("MessageStatus", "failed")];
+    let other_account = "AC00000000000000000000000000000000";
+    let stranger = [("AccountSid", other_account), fields[1], fields[2]];
+    for (sent, signature) in [
+        (&fields, stub.signature(&other_url, &fields)),
+        (&fields, stub.signature(&url, &other_fields)),
+        (&fields, String::new()),
+        (&stranger, stub.signature(&url, &stranger)),
+    ] {
+        let answer = stub.post_signed(&url, sent, &signature).await;
+        assert_eq!(answer, (403, String::new()));
+    }
+    let bare = url.split('#').next().unwrap();
+    let with_port = stub.signature(bare, &fields);
+    let without = bare.replacen(&format!(":{}", stage.http.port()), "", 1);
+    let without = stub.signature(&without, &fields);
+    for signature in [with_port, without] {
+        assert_eq!(stub.post_signed(&url, &fields, &signature).await.0, 204);
+    }
+    let wanted = [
+        (1, Channel::Sms, Sent),
+        (2, Channel::Sms, Delivered),
+        (2, Channel::Phone, Ready),
+    ];
+    stage.until_states(order, &wanted).await;
+}
+
+#[tokio::test]
+async fn d_20_a_status_that_overtakes_the_answer_to_our_post_is_joined_by_its_address() {
+    let stub = stub().await;
+    stub.once(Answer::Delay(Duration::from_millis(900)));
+    let (stage, order) = by_text(&stub).await;
+    // The address is in the request that is still waiting for its answer.
+    let request = eventually(async || stub.seen().first().cloned().ok_or_default()).await;
+    let waiting = TwilioAccepted {
+        sid: format!("SM{:032x}", 1),
+        fields: form_urlencoded::parse(&request.body).into_owned().collect(),
+        status: "sent".to_owned(),
+    };
+    assert_eq!(stub.tell_status(&waiting, "delivered", &[]).await, 204);
+    let wanted = [
+        (1, Channel::Sms, Delivered),
+        (2, Channel::Sms, Sent),
+        (2, Channel::Phone, Ready),
+    ];
+    stage.until_states(order, &wanted).await;
+    assert_eq!(stub.accepted().len(), 2);
+}
+
+/// `Option::ok_or` with nothing to say.
+trait OkOrDefault<T> {
+    fn ok_or_default(self) -> Result<T, String>;
+}
+
+impl<T> OkOrDefault<T> for Option<T> {
+    fn ok_or_default(self) -> Result<T, String> {
+        self.ok_or_else(String::new)
+    }
+}
+
+#[tokio::test]
+async fn f_07_a_status_of_an_unknown_id_is_taken_and_parked() {
+    let stub = stub().await;
+    let (stage, _) = by_text(&stub).await;
+    taken(&stub, 2).await;
+    let url = format!("http://{}/callbacks/twilio/sms/status", stage.http);
+    let fields = [
+        ("AccountSid", TwilioStub::ACCOUNT),
+        ("MessageSid", "SM99999999999999999999999999999999"),
+        ("MessageStatus", "delivered"),
+    ];
+    assert_eq!(stub.post(&url, &fields).await.0, 204);
+}
+
+#[tokio::test]
+async fn f_12_a_text_of_the_customer_confirms_and_is_answered_with_nothing() {
+    let stub = stub().await;
+    let (stage, _) = by_text(&stub).await;
+    taken(&stub, 2).await;
+    let url = format!("http://{}/callbacks/twilio/sms/reply", stage.http);
+    let fields = [
+        ("AccountSid", TwilioStub::ACCOUNT),
+        ("MessageSid", "SM88888888888888888888888888888888"),
+        ("From", CUSTOMER),
+        ("To", "+14155552345"),
+        ("Body", "好的。"),
+        ("NumMedia", "0"),
+    ];
+    for _ in 0..3 {
+        let (status, body) = stub.post(&url, &fields).await;
+        assert_eq!(status, 200);
+        assert!(body.ends_with("<Response/>"), "{body}");
+    }
+    let call = eventually(async || stage.orders.told().pop().ok_or_default()).await;
+    assert_eq!(call.method, "AcceptConfirmation");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(stage.orders.told().len(), 1);
+}
+
+/// The call that asks for the confirmation, after the text that asked for it failed.
+async fn by_call(stub: &TwilioStub) -> (Stage, countersign_domain::ids::OrderId, TwilioAccepted) {
+    let mut stage = Stage::new(|config: &mut Config| {
+        config.sms = account(stub);
+        config.phone = account(stub);
+    })
+    .await;
+    let order = stage.shop.order(None, PHONE).await;
+    let asked = taken(stub, 2).await.pop().unwrap();
+    stub.tell_status(&asked, "undelivered", &[("ErrorCode", "30003")])
+        .await;
+    let call = taken(stub, 3).await.pop().unwrap();
+    assert!(call.sid.starts_with("CA"));
+    (stage, order.id, call)
+}
+
+#[tokio::test]
+async fn f_11_a_key_is_one_effect_and_no_key_is_asked_for_twice_more() {
+    let stub = stub().await;
+    let (stage, _, call) = by_call(&stub).await;
+    // Nothing, then a key that means nothing: asked again each time, and then goodbye.
+    let (status, second) = stub.press(&call, None, "").await;
+    assert_eq!(status, 200);
+    assert!(second.contains("turn=2&amp;misses=1"), "{second}");
+    let (_, third) = stub.press(&call, Some(&second), "99").await;
+    assert!(third.contains("turn=3&amp;misses=2"), "{third}");
+    let (_, last) = stub.press(&call, Some(&third), "7").await;
+    assert!(
+        last.contains("<Hangup/>") && !last.contains("<Gather"),
+        "{last}"
+    );
+    assert!(stage.orders.told().is_empty());
+    // Heard again: no miss.
+    let (_, again) = stub.press(&call, None, "9").await;
+    assert!(again.contains("turn=2&amp;misses=0"), "{again}");
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let (status, answer) = stub.press(&call, Some(&again), "1").await;
+        assert_eq!(status, 200);
+        assert!(
+            answer.contains("<Hangup/>") && !answer.contains("Dial"),
+            "{answer}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(1));
+    }
+    let told = eventually(async || stage.orders.told().pop().ok_or_default()).await;
+    assert_eq!(told.method, "RecordCallResult");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(stage.orders.told().len(), 1, "one effect");
+}
+
+#[tokio::test]
+async fn f_11_the_wish_for_a_person_reaches_staff() {
+    let stub = stub().await;
+    let (stage, _, call) = by_call(&stub).await;
+    let (status, answer) = stub.press(&call, None, "0").await;
+    assert_eq!(status, 200);
+    assert!(answer.contains("<Hangup/>"), "{answer}");
+    let told = eventually(async || stage.orders.told().pop().ok_or_default()).await;
+    assert_eq!(told.method, "CreateOrderContact");
+}
+
+#[tokio::test]
+async fn f_10_a_machine_confirms_nothing_and_the_steps_may_come_in_any_order() {
+    let stub = stub().await;
+    let (stage, order, call) = by_call(&stub).await;
+    let machine = ("AnsweredBy", "machine_start");
+    let url = call.action();
+    let fields = [
+        ("AccountSid", TwilioStub::ACCOUNT),
+        ("CallSid", call.sid.as_str()),
+        ("Digits", "1"),
+        machine,
+    ];
+    let (status, answer) = stub.post(&url, &fields).await;
+    assert_eq!(status, 200);
+    assert!(answer.contains("<Hangup/>"), "{answer}");
+    for (number, word) in [("3", "completed"), ("0", "initiated"), ("2", "in-progress")] {
+        let more = [("SequenceNumber", number), machine];
+        assert_eq!(stub.tell_status(&call, word, &more).await, 204);
+    }
+    let wanted = [
+        (1, Channel::Sms, Sent),
+        (2, Channel::Sms, Failed),
+        (2, Channel::Phone, Failed),
+    ];
+    stage.until_states(order, &wanted).await;
+    // Staff may be told besides that no channel is left; a key would have been a second result of the call.
+    let results = || {
+        let told = stage.orders.told();
+        told.iter()
+            .filter(|it| it.method == "RecordCallResult")
+            .count()
+    };
+    eventually(async || (results() > 0).then_some(()).ok_or_default()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(results(), 1, "the machine, and no yes");
+}
