@@ -1,5 +1,6 @@
 //! From the queue to the customer: claim, check and record, send, record.
 
+mod doubt;
 mod job;
 mod keeper;
 

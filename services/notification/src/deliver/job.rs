@@ -13,7 +13,7 @@ use countersign_domain::{
     order::{Channel, Order},
 };
 use countersign_runtime::telemetry::{current_traceparent, set_parent_from_traceparent};
-use countersign_store::{Claimed, Finish, SYSTEM, Start, StartOutcome, StoreError, Verdict};
+use countersign_store::{Claimed, Finish, SYSTEM, StoreError, Verdict};
 use futures::FutureExt as _;
 use secrecy::SecretString;
 use tokio::{sync::mpsc, time::Instant};
@@ -23,11 +23,8 @@ use uuid::Uuid;
 use super::Courier;
 use crate::{
     account::{Change, Permit},
-    channel::{
-        self, Content, Doubtful, DoubtfulAttempt, Outcome, Outgoing, Reason, ReasonCode, Reconciled,
-    },
+    channel::{self, Content, Outcome, Outgoing, Reason, ReasonCode, Reconciled},
     context::language,
-    transport::Transport,
     verdict::{Judged, Resolved, Tried, judge, resolve, unknown_template},
 };
 
@@ -40,14 +37,14 @@ struct Progress {
 }
 
 /// Why a message cannot be written.
-enum Unwritable {
+pub(super) enum Unwritable {
     /// This version of the program has no such template.
     Unknown(String),
     /// Its template and its order do not go together.
     Wrong(String),
 }
 
-fn stopped() -> Reason {
+pub(super) fn stopped() -> Reason {
     Reason::new(
         ReasonCode::Unconfirmed,
         "the worker stopped before the answer came",
@@ -245,7 +242,7 @@ impl Job {
         }
     }
 
-    fn content(&self, courier: &Courier) -> Result<Content, Unwritable> {
+    pub(super) fn content(&self, courier: &Courier) -> Result<Content, Unwritable> {
         let delivery = &self.claimed.delivery;
         #[cfg(test)]
         crate::tests::break_here(delivery.recipient.reveal());
@@ -274,7 +271,7 @@ impl Job {
         self.round.as_ref().map(|round| round.expire_time)
     }
 
-    fn tried<'a>(&'a self, courier: &Courier) -> Tried<'a> {
+    pub(super) fn tried<'a>(&'a self, courier: &Courier) -> Tried<'a> {
         Tried {
             channel: self.claimed.delivery.channel,
             history: &self.claimed.history,
@@ -291,81 +288,6 @@ impl Job {
             tracing::warn!(outcome = outcome.as_str(), reason = %reason, "a try did not succeed");
         }
         judge(outcome, &self.tried(courier))
-    }
-
-    /// What is to become of a message whose last try may have reached the customer.
-    async fn clear_up(&self, courier: &Courier, permit: &Permit) -> Resolved {
-        let asked = self
-            .claimed
-            .history
-            .last()
-            .map_or("", |last| last.gateway.as_str());
-        // The account that was given the message is asked, not the one that is used now.
-        let account = if asked.is_empty() {
-            Some(&permit.account)
-        } else {
-            courier.transports.named(asked)
-        };
-        let reconciled = match account.map(|account| &account.transport) {
-            // Putting it in twice is putting it in once.
-            Some(Transport::Mailbox(_)) => return Resolved::Resend,
-            Some(Transport::Carrier(carrier)) => {
-                let message = self.doubtful(courier);
-                let asking = carrier.reconcile(&message, courier.clock.now());
-                tokio::select! {
-                    biased;
-                    reconciled = asking => reconciled,
-                    () = courier.cut.cancelled() => Reconciled::Unknown { reason: stopped() },
-                }
-            }
-            None => Reconciled::NobodyToAsk,
-        };
-        resolve(&reconciled, &self.tried(courier))
-    }
-
-    fn doubtful(&self, courier: &Courier) -> Doubtful {
-        let delivery = &self.claimed.delivery;
-        Doubtful {
-            message_id: delivery.id.as_uuid(),
-            generation: delivery.generation,
-            attempts: self
-                .claimed
-                .history
-                .iter()
-                .map(|attempt| DoubtfulAttempt {
-                    id: attempt.id.as_uuid(),
-                    start_time: attempt.start_time,
-                })
-                .collect(),
-            to: SecretString::from(delivery.recipient.reveal()),
-            content: self.content(courier).ok(),
-        }
-    }
-
-    /// Puts another try on record for a message in doubt.
-    async fn begin_again(
-        &self,
-        courier: &Courier,
-        permit: &Permit,
-    ) -> Result<Option<(AttemptId, u32)>, StoreError> {
-        let now = courier.store.now().await?;
-        let id = self.claimed.delivery.id;
-        let attempt = courier.ids.make(now, AttemptId::new_v7);
-        let start = Start {
-            delivery: id,
-            attempt,
-        };
-        let outcomes = courier
-            .store
-            .start_attempts(self.token, &permit.account.name, &[start], now)
-            .await?;
-        let Some(StartOutcome::Go { number }) = outcomes.get(&id) else {
-            return Ok(None);
-        };
-        courier
-            .metrics
-            .possible_duplicate(self.claimed.delivery.channel.as_str());
-        Ok(Some((attempt, *number)))
     }
 
     async fn finish(&self, courier: &Courier, judged: Judged, number: u32) -> Finish {

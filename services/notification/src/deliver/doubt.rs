@@ -1,0 +1,93 @@
+//! A message whose last try may have reached the customer: cleared up, or tried once more.
+
+use countersign_domain::ids::AttemptId;
+use countersign_store::{Start, StartOutcome, StoreError};
+use secrecy::SecretString;
+
+use super::{
+    Courier,
+    job::{Job, stopped},
+};
+use crate::{
+    account::Permit,
+    channel::{Doubtful, DoubtfulAttempt, Reconciled},
+    transport::Transport,
+    verdict::{Resolved, resolve},
+};
+
+impl Job {
+    /// What is to become of a message whose last try may have reached the customer.
+    pub(super) async fn clear_up(&self, courier: &Courier, permit: &Permit) -> Resolved {
+        let asked = self
+            .claimed
+            .history
+            .last()
+            .map_or("", |last| last.gateway.as_str());
+        // The account that was given the message is asked, not the one that is used now.
+        let account = if asked.is_empty() {
+            Some(&permit.account)
+        } else {
+            courier.transports.named(asked)
+        };
+        let reconciled = match account.map(|account| &account.transport) {
+            // Putting it in twice is putting it in once.
+            Some(Transport::Mailbox(_)) => return Resolved::Resend,
+            Some(Transport::Carrier(carrier)) => {
+                let message = self.doubtful(courier);
+                let asking = carrier.reconcile(&message, courier.clock.now());
+                tokio::select! {
+                    biased;
+                    reconciled = asking => reconciled,
+                    () = courier.cut.cancelled() => Reconciled::Unknown { reason: stopped() },
+                }
+            }
+            None => Reconciled::NobodyToAsk,
+        };
+        resolve(&reconciled, &self.tried(courier))
+    }
+
+    fn doubtful(&self, courier: &Courier) -> Doubtful {
+        let delivery = &self.claimed.delivery;
+        Doubtful {
+            message_id: delivery.id.as_uuid(),
+            generation: delivery.generation,
+            attempts: self
+                .claimed
+                .history
+                .iter()
+                .map(|attempt| DoubtfulAttempt {
+                    id: attempt.id.as_uuid(),
+                    start_time: attempt.start_time,
+                })
+                .collect(),
+            to: SecretString::from(delivery.recipient.reveal()),
+            content: self.content(courier).ok(),
+        }
+    }
+
+    /// Puts another try on record for a message in doubt.
+    pub(super) async fn begin_again(
+        &self,
+        courier: &Courier,
+        permit: &Permit,
+    ) -> Result<Option<(AttemptId, u32)>, StoreError> {
+        let now = courier.store.now().await?;
+        let id = self.claimed.delivery.id;
+        let attempt = courier.ids.make(now, AttemptId::new_v7);
+        let start = Start {
+            delivery: id,
+            attempt,
+        };
+        let outcomes = courier
+            .store
+            .start_attempts(self.token, &permit.account.name, &[start], now)
+            .await?;
+        let Some(StartOutcome::Go { number }) = outcomes.get(&id) else {
+            return Ok(None);
+        };
+        courier
+            .metrics
+            .possible_duplicate(self.claimed.delivery.channel.as_str());
+        Ok(Some((attempt, *number)))
+    }
+}
