@@ -27,6 +27,7 @@ use crate::{
     account::{Account, Permit},
     bell::Bell,
     context::Writer,
+    failpoint,
     ids::Ids,
     metrics::Metrics,
     quiet::QuietHours,
@@ -153,6 +154,7 @@ impl Courier {
         if claimed.is_empty() {
             return Ok(0);
         }
+        failpoint::hit("claimed");
         let count = claimed.len();
         let ids: Vec<DeliveryId> = claimed.iter().map(|it| it.delivery.id).collect();
         let jobs = match self.prepare(account, token, claimed, now).await {
@@ -293,6 +295,9 @@ impl Courier {
             .store
             .start_attempts(token, &account.name, &starts, now)
             .await?;
+        if !starts.is_empty() {
+            failpoint::hit("begun");
+        }
         Ok(starts
             .iter()
             .map(|start| match outcomes.get(&start.delivery) {

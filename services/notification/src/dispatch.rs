@@ -6,7 +6,7 @@ use countersign_domain::secrets::LinkKey;
 use countersign_store::{DispatchFacts, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{bell::Bell, ids::Ids, plan::plan};
+use crate::{bell::Bell, failpoint, ids::Ids, plan::plan};
 
 /// Messages of one transaction.
 const BATCH: u64 = 500;
@@ -42,8 +42,14 @@ impl Dispatcher {
 
     async fn round(&self) -> Result<usize, StoreError> {
         let now = self.store.now().await?;
-        let plan = |facts: &DispatchFacts<'_>| plan(facts, &self.link_key, &self.ids);
+        let plan = |facts: &DispatchFacts<'_>| {
+            failpoint::hit("planning");
+            plan(facts, &self.link_key, &self.ids)
+        };
         let done = self.store.dispatch(BATCH, now, plan).await?;
+        if done.messages > 0 {
+            failpoint::hit("dispatched");
+        }
         Ok(done.messages)
     }
 }

@@ -7,6 +7,10 @@ pub mod channel;
 mod context;
 mod deliver;
 mod dispatch;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
+#[cfg(not(feature = "failpoints"))]
+mod failpoint;
 mod grpc;
 pub mod ids;
 pub mod inbox;

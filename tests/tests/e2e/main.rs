@@ -9,6 +9,7 @@ mod import;
 mod import_real;
 mod journey;
 mod killed;
+mod kills;
 mod life;
 mod merging;
 mod neighbours;

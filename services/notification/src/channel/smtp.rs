@@ -32,6 +32,7 @@ pub(crate) use wire::Cause;
 use wire::{Stream, Wire};
 
 use super::relay::{Relay, TlsPolicy};
+use crate::failpoint;
 
 /// Body bytes given to the system at a time.
 const CHUNK: usize = 16 * 1024;
@@ -186,6 +187,7 @@ impl Session {
         session.ehlo(relay).await?;
         session = session.starttls(relay).await?;
         session.log_in(relay).await?;
+        failpoint::hit("connected");
         Ok(session)
     }
 
@@ -227,6 +229,7 @@ impl Session {
             .await?;
         self.broken = true;
         self.write_body(data).await?;
+        failpoint::hit("body_written");
         let limit = self.timeouts.final_dot;
         let reply = within(Phase::FinalDot, limit, self.wire.read_reply()).await?;
         self.broken = reply.code == 421;
@@ -353,9 +356,10 @@ impl Session {
 
     /// Writes the message. A failure in phase `Body` means that the final dot did not leave this machine.
     async fn write_body(&mut self, data: &[u8]) -> Result<(), Failure> {
+        let most = failpoint::chunk("body_part", data.len(), CHUNK);
         let mut rest = data;
         while !rest.is_empty() {
-            let chunk = &rest[..rest.len().min(CHUNK)];
+            let chunk = &rest[..rest.len().min(most)];
             let sent = within(
                 Phase::Body,
                 self.timeouts.progress,
@@ -363,6 +367,7 @@ impl Session {
             )
             .await?;
             rest = &rest[sent..];
+            failpoint::hit("body_part");
         }
         within(Phase::FinalDot, self.timeouts.progress, self.wire.flush()).await
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     account::Permit,
     channel::{Doubtful, DoubtfulAttempt, Reconciled},
+    failpoint,
     transport::Transport,
     verdict::{Resolved, resolve},
 };
@@ -43,6 +44,7 @@ impl Job {
             }
             None => Reconciled::NobodyToAsk,
         };
+        failpoint::hit("asked");
         resolve(&reconciled, &self.tried(courier))
     }
 
@@ -82,6 +84,7 @@ impl Job {
             .store
             .start_attempts(self.token, &permit.account.name, &[start], now)
             .await?;
+        failpoint::hit("begun_again");
         let Some(StartOutcome::Go { number }) = outcomes.get(&id) else {
             return Ok(None);
         };

@@ -25,6 +25,7 @@ use crate::{
     account::{Change, Permit},
     channel::{self, Content, Outcome, Outgoing, Reason, ReasonCode, Reconciled},
     context::language,
+    failpoint,
     verdict::{Judged, Resolved, Tried, judge, resolve, unknown_template},
 };
 
@@ -201,6 +202,7 @@ impl Job {
             outcome = sending => outcome,
             () = courier.cut.cancelled() => Outcome::InDoubt { reason: stopped() },
         };
+        failpoint::hit("answered");
         let change = permit.report(&outcome);
         self.share(courier, &account.name, change, &outcome).await;
         self.judged(courier, &outcome)

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Courier;
+use crate::failpoint;
 
 /// Results of one transaction.
 const BATCH: usize = 256;
@@ -32,7 +33,9 @@ pub(super) async fn write_results(courier: Arc<Courier>, mut waiting: mpsc::Rece
             let now = courier.store.now().await?;
             courier.store.finish_attempts(&batch, now).await
         };
-        if let Err(error) = written.await {
+        let written = written.await;
+        failpoint::hit("recorded");
+        if let Err(error) = written {
             // Kept and tried again while the leases are; after a crash the tries are in doubt.
             tracing::warn!(error = %error, results = batch.len(), "writing results failed; it is tried again");
             tokio::time::sleep(PAUSE).await;
@@ -134,6 +137,7 @@ pub(super) async fn recover(courier: Arc<Courier>, soft: CancellationToken) {
                 poisoned: 0,
             }) => {}
             Ok(Recovered { due, poisoned }) => {
+                failpoint::hit("recovered");
                 tracing::warn!(due, "a worker died; its messages are due again");
                 if poisoned > 0 {
                     tracing::error!(

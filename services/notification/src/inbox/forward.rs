@@ -12,7 +12,7 @@ use super::{
     Inbox,
     orders::{OrderCalls, Told},
 };
-use crate::{bell::Bell, transport::Transports};
+use crate::{bell::Bell, failpoint, transport::Transports};
 
 /// Replies that are worked on together.
 const BATCH: u64 = 32;
@@ -79,6 +79,9 @@ impl Forwarder {
         let now = store.now().await?;
         let replies = store.claim_replies(now, LEASE, BATCH).await?;
         let count = replies.len();
+        if count > 0 {
+            failpoint::hit("reply_claimed");
+        }
         let settled = replies.into_iter().map(|reply| self.settle(reply));
         for result in futures::future::join_all(settled).await {
             result?;
@@ -92,7 +95,8 @@ impl Forwarder {
             Ok(settled) => settled,
             Err(error) => Settled::Later(error.to_string()),
         };
-        match settled {
+        failpoint::hit("reply_told");
+        let written = match settled {
             Settled::Applied(result) => {
                 store
                     .finish_reply(reply.id, ReplyState::Applied, &result)
@@ -112,6 +116,8 @@ impl Forwarder {
                 let now = store.now().await?;
                 store.retry_reply(reply.id, now + wait, &result).await
             }
-        }
+        };
+        failpoint::hit("reply_settled");
+        written
     }
 }

@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -26,6 +26,8 @@ pub struct AcceptedMessage {
 struct Generic {
     keys: SigningKeys,
     accepted: Mutex<Vec<AcceptedMessage>>,
+    /// Takes a message with a known key for a new one.
+    forgetful: bool,
 }
 
 impl Play for Generic {
@@ -41,7 +43,7 @@ impl Play for Generic {
         self.keys.verify(headers, body, claimed).is_ok()
     }
 
-    /// Once per key.
+    /// Once per key, unless it is forgetful.
     fn accept(&self, request: &SeenRequest) -> String {
         let key = request
             .headers
@@ -49,7 +51,8 @@ impl Play for Generic {
             .and_then(|key| key.to_str().ok());
         let key = key.unwrap_or_default().to_owned();
         let mut ledger = lock(&self.accepted);
-        if let Some(known) = ledger.iter().find(|accepted| accepted.key == key) {
+        let known = ledger.iter().find(|accepted| accepted.key == key);
+        if let Some(known) = known.filter(|_| !self.forgetful) {
             return json!({ "id": known.id }).to_string();
         }
         let id = format!("gw_{:06}", ledger.len() + 1);
@@ -102,11 +105,22 @@ impl Drop for GatewayStub {
 impl GatewayStub {
     /// A stub on a free port of 127.0.0.1 that shares `secret` (`whsec_…`) with us.
     pub async fn start(secret: &str) -> Self {
+        Self::start_with(secret, false).await
+    }
+
+    /// One that takes every message that it is given, the same one twice too, as most gateways do. It can still be asked
+    /// whether it has a message, so whoever asks first sends none twice.
+    pub async fn start_forgetful(secret: &str) -> Self {
+        Self::start_with(secret, true).await
+    }
+
+    async fn start_with(secret: &str, forgetful: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Stage::new(Generic {
             keys: SigningKeys::parse(&[SecretString::from(secret)]).unwrap(),
             accepted: Mutex::new(Vec::new()),
+            forgetful,
         });
         let task = tokio::spawn(serve(listener, state.clone()));
         Self {
@@ -139,6 +153,11 @@ impl GatewayStub {
     /// The ledger: every message taken over, once, in order.
     pub fn accepted(&self) -> Vec<AcceptedMessage> {
         lock(&self.state.play.accepted).clone()
+    }
+
+    /// How many requests it has left standing.
+    pub fn stalled(&self) -> u64 {
+        self.state.stalled.load(Ordering::SeqCst)
     }
 
     /// Every request, in order.

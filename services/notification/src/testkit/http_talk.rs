@@ -3,7 +3,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -28,6 +31,8 @@ pub enum Answer {
     Drop,
     /// Accepts into the ledger and closes without an answer.
     AcceptAndDrop,
+    /// Accepts into the ledger and never answers.
+    AcceptAndStall,
     /// Accepts, sends the head and half of the body, and resets the connection.
     ResetInBody,
     /// Sends the head of the answer one byte at a time with this pause.
@@ -75,6 +80,8 @@ pub(super) struct Stage<P> {
     pub(super) play: P,
     pub(super) script: Script<(), Answer>,
     pub(super) seen: Mutex<Vec<SeenRequest>>,
+    /// Requests that are never answered.
+    pub(super) stalled: AtomicU64,
 }
 
 impl<P: Play> Stage<P> {
@@ -83,6 +90,7 @@ impl<P: Play> Stage<P> {
             play,
             script: Script::new(),
             seen: Mutex::new(Vec::new()),
+            stalled: AtomicU64::new(0),
         })
     }
 }
@@ -143,11 +151,15 @@ impl<P: Play> Talk<P> {
                 tokio::time::sleep(wait).await;
                 self.obey(request).await
             }
-            Answer::Stall => std::future::pending().await,
+            Answer::Stall => self.stall().await,
             Answer::Drop => Err(gone()),
             Answer::AcceptAndDrop => {
                 self.state.play.accept(request);
                 Err(gone())
+            }
+            Answer::AcceptAndStall => {
+                self.state.play.accept(request);
+                self.stall().await
             }
             Answer::ResetInBody => {
                 self.state.play.accept(request);
@@ -189,6 +201,11 @@ impl<P: Play> Talk<P> {
                 Err(gone())
             }
         }
+    }
+
+    async fn stall(&mut self) -> io::Result<()> {
+        self.state.stalled.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
     }
 
     async fn obey(&mut self, request: &SeenRequest) -> io::Result<()> {

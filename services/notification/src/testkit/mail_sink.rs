@@ -58,6 +58,8 @@ pub enum Act {
     Drop,
     /// Takes the message into the ledger and closes without an answer. Only at [`Stage::Dot`].
     AcceptAndDrop,
+    /// Takes the message into the ledger and never answers. Only at [`Stage::Dot`].
+    AcceptAndStall,
     /// Answers this line and closes.
     ReplyAndDrop(String),
     /// Waits, then does as usual.
@@ -152,6 +154,7 @@ pub(super) struct State {
     pub(super) open: AtomicUsize,
     pub(super) most_open: AtomicUsize,
     pub(super) commands: Mutex<Vec<String>>,
+    pub(super) stalled: AtomicU64,
 }
 
 /// A running mail sink; it stops when dropped.
@@ -205,6 +208,7 @@ impl MailSink {
             open: AtomicUsize::new(0),
             most_open: AtomicUsize::new(0),
             commands: Mutex::new(Vec::new()),
+            stalled: AtomicU64::new(0),
         });
         let task = tokio::spawn(serve(listener, state.clone()));
         Self {
@@ -248,6 +252,11 @@ impl MailSink {
     /// How many messages were taken over.
     pub fn accepted(&self) -> u64 {
         self.state.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many conversations it has left standing.
+    pub fn stalled(&self) -> u64 {
+        self.state.stalled.load(Ordering::SeqCst)
     }
 
     /// How many connections were made.

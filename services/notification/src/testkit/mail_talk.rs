@@ -166,6 +166,10 @@ impl Talk {
                 self.record();
                 Err(gone())
             }
+            Some(Act::AcceptAndStall) => {
+                self.record();
+                self.stall().await
+            }
             Some(Act::Reply(text)) => {
                 if text.starts_with('2') {
                     self.record();
@@ -223,7 +227,7 @@ impl Talk {
                 tokio::time::sleep(wait).await;
                 Ok(())
             }
-            Act::Stall => std::future::pending().await,
+            Act::Stall | Act::AcceptAndStall => self.stall().await,
             Act::Drop | Act::AcceptAndDrop => Err(gone()),
             Act::ReplyAndDrop(text) => {
                 self.say(&text).await?;
@@ -233,6 +237,11 @@ impl Talk {
                 self.io.write_all(&[b'x'; 16 * 1024]).await?;
             },
         }
+    }
+
+    async fn stall(&mut self) -> io::Result<()> {
+        self.state.stalled.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
     }
 
     async fn say(&mut self, text: &str) -> io::Result<()> {

@@ -1,0 +1,8 @@
+//! kill -9 and worse for the notification worker: a real process, killed at every step of a message's way, between gateways
+//! that keep a ledger of what they accepted. Afterwards the ledgers and the database must agree with what was promised.
+
+mod history;
+mod inbox;
+mod schedules;
+mod stage;
+mod steps;

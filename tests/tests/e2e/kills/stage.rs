@@ -1,0 +1,304 @@
+//! A database, gateways with ledgers, and the worker as a process that can be killed.
+
+use std::{
+    fs::{File, read_to_string},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use chrono::TimeDelta;
+use countersign_domain::{ids::OrderId, message::DeliveryState};
+use countersign_e2e::link_key;
+use countersign_notification::testkit::{GatewayStub, MailSink};
+use countersign_store::{
+    Claimed,
+    testing::{TestDatabase, shop::Shop},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::{Child, Command},
+};
+
+const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+/// What `link_key` is made of.
+const LINK_SECRET: &str = "end-to-end tests share one secret";
+/// The lease of thirty seconds, and the five of the sweep.
+pub(super) const LEASE: TimeDelta = TimeDelta::seconds(36);
+/// Longer than any step takes on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(45);
+
+/// What the worker sends through. They take every message that they are given, a known one too.
+pub(super) struct Gateways {
+    pub(super) mail: MailSink,
+    pub(super) texts: GatewayStub,
+    pub(super) calls: GatewayStub,
+}
+
+impl Gateways {
+    pub(super) async fn start() -> Self {
+        Self {
+            mail: MailSink::start(),
+            texts: GatewayStub::start_forgetful(SECRET).await,
+            calls: GatewayStub::start_forgetful(SECRET).await,
+        }
+    }
+
+    /// Conversations in which they have fallen silent.
+    fn stalled(&self) -> u64 {
+        self.mail.stalled() + self.texts.stalled() + self.calls.stalled()
+    }
+}
+
+/// Why nobody works any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Every message is finished; the worker lives.
+    Done,
+    /// The worker was killed at the step that it was armed for.
+    Killed,
+    /// A gateway keeps the worker waiting; the worker lives.
+    Stalled,
+}
+
+/// A running worker.
+pub(super) struct Worker {
+    child: Child,
+    stalled_before: u64,
+}
+
+impl Worker {
+    fn pid(&self) -> Pid {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        Pid::from_raw(id.unwrap()).unwrap()
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// SIGKILL.
+    pub(super) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// SIGTERM; whether it then ended with nothing left undone.
+    pub(super) async fn ended(mut self) -> bool {
+        // Waiting would close it, and that tells the worker a second time.
+        let held = self.child.stdin.take();
+        self.signal(Signal::TERM);
+        let status = self.child.wait().await.unwrap();
+        drop(held);
+        status.success()
+    }
+
+    pub(super) fn is_dead(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+/// Its clock runs ahead of the machine's, by as much as was let pass.
+pub(super) struct Stage {
+    pub(super) database: TestDatabase,
+    pub(super) shop: Shop,
+    pub(super) gateways: Gateways,
+    pub(super) orders: Vec<OrderId>,
+    pub(super) order_service: String,
+    lead: TimeDelta,
+    folder: TempDir,
+}
+
+impl Stage {
+    /// With a shop that asks its customers by letter, half an hour later by text, then by phone.
+    pub(super) async fn on(database: TestDatabase) -> Self {
+        let stage = Self::bare(database).await;
+        stage.shop.publish_policy().await;
+        stage
+    }
+
+    pub(super) async fn bare(database: TestDatabase) -> Self {
+        let mut shop = Shop::new(database.store.clone());
+        shop.key = link_key();
+        Self {
+            database,
+            shop,
+            gateways: Gateways::start().await,
+            orders: Vec::new(),
+            order_service: "http://127.0.0.1:9".to_owned(),
+            lead: TimeDelta::zero(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// On SQLite with one order, whose customer has these addresses.
+    pub(super) async fn with_order(mail: bool, phone: bool) -> Self {
+        let mut stage = Self::on(TestDatabase::sqlite().await).await;
+        stage.order(mail, phone).await;
+        stage
+    }
+
+    pub(super) async fn order(&mut self, mail: bool, phone: bool) {
+        let mail = mail.then_some("customer@example.com");
+        let phone = phone.then_some("+8613912345678");
+        let order = self.shop.order(mail, phone).await;
+        self.orders.push(order.id);
+    }
+
+    /// New gateways and no orders, on the same database.
+    pub(super) async fn clear(&mut self) {
+        self.gateways = Gateways::start().await;
+        self.orders.clear();
+    }
+
+    /// Starts a worker that is killed when it comes to a step the how many-th time.
+    pub(super) fn worker(&self, armed: Option<(&str, u32)>) -> Worker {
+        let gateways = &self.gateways;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_worker-under-test"));
+        command.arg(self.lead.num_milliseconds().to_string());
+        if let Some((step, nth)) = armed {
+            command.args([step, &nth.to_string()]);
+        }
+        let child = command
+            .env("DATABASE_URL", &self.database.url)
+            .env(
+                "SMTP_URL",
+                format!("smtp://{}?tls=none", gateways.mail.address()),
+            )
+            .env("COUNTERSIGN__SMS__BASE_URL", gateways.texts.base())
+            .env("COUNTERSIGN__SMS__SECRET", SECRET)
+            .env("COUNTERSIGN__PHONE__BASE_URL", gateways.calls.base())
+            .env("COUNTERSIGN__PHONE__SECRET", SECRET)
+            .env("COUNTERSIGN__LINKS__KEY", LINK_SECRET)
+            .env("COUNTERSIGN__NOTIFICATION__LISTEN", "127.0.0.1:0")
+            .env("COUNTERSIGN__NOTIFICATION__GRPC_LISTEN", "127.0.0.1:0")
+            .env("COUNTERSIGN__NOTIFICATION__POLL_INTERVAL_MS", "10")
+            .env("COUNTERSIGN__NOTIFICATION__CALLS_PER_SECOND", "1000")
+            .env(
+                "COUNTERSIGN__NOTIFICATION__ORDER_SERVICE_URL",
+                &self.order_service,
+            )
+            .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Worker {
+            child,
+            stalled_before: gateways.stalled(),
+        }
+    }
+
+    /// Lets time pass, for nobody or for a worker too.
+    pub(super) async fn pass(&mut self, time: TimeDelta, worker: Option<&mut Worker>) {
+        self.lead += time;
+        self.database.store.shift_clock(time);
+        if let Some(stdin) = worker.and_then(|worker| worker.child.stdin.as_mut()) {
+            let line = format!("{}\n", time.num_milliseconds());
+            // It may have been killed just now.
+            stdin.write_all(line.as_bytes()).await.ok();
+        }
+    }
+
+    /// Watches a worker until nobody works; where all that is left is to wait, time is let pass.
+    pub(super) async fn watch(&mut self, worker: &mut Worker) -> Stop {
+        let began = Instant::now();
+        loop {
+            if worker.is_dead() {
+                return Stop::Killed;
+            }
+            if self.gateways.stalled() > worker.stalled_before {
+                return Stop::Stalled;
+            }
+            if !self.is_busy().await {
+                match self.time_to_next().await {
+                    None => return Stop::Done,
+                    Some(wait) if wait > TimeDelta::milliseconds(40) => {
+                        let wait = wait + TimeDelta::milliseconds(1);
+                        self.pass(wait, Some(worker)).await;
+                    }
+                    Some(_) => {}
+                }
+            }
+            if began.elapsed() > PATIENCE {
+                let left = self.deliveries().await;
+                let log = self.log();
+                unreachable!(
+                    "it stands still: {left:#?}
+{log}"
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+    }
+
+    async fn is_busy(&self) -> bool {
+        let sql = "SELECT (SELECT COUNT(*) FROM outbox) \
+                   + (SELECT COUNT(*) FROM deliveries WHERE state = 'LEASED') AS n";
+        self.database.number(sql).await > 0
+    }
+
+    /// How long until the next message is due; none when all are finished.
+    async fn time_to_next(&self) -> Option<TimeDelta> {
+        let all = self.deliveries().await;
+        let mut unfinished = all
+            .iter()
+            .map(|it| &it.delivery)
+            .filter(|it| !it.state.is_finished())
+            .peekable();
+        unfinished.peek()?;
+        let now = self.database.store.now().await.unwrap();
+        let due = unfinished
+            .filter(|it| it.state == DeliveryState::Ready)
+            .map(|it| it.due_time)
+            .min();
+        Some(due.map_or(TimeDelta::zero(), |due| due - now))
+    }
+
+    /// What became of the messages about all orders.
+    pub(super) async fn deliveries(&self) -> Vec<Claimed> {
+        let mut all = Vec::new();
+        for order in &self.orders {
+            all.extend(self.database.store.list_deliveries(*order).await.unwrap());
+        }
+        all
+    }
+
+    /// What the workers have complained about.
+    pub(super) fn log(&self) -> String {
+        read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// A worker that must be killed at this step; its lease ends.
+    pub(super) async fn killed_at(&mut self, step: &str, nth: u32) {
+        let mut worker = self.worker(Some((step, nth)));
+        let end = self.watch(&mut worker).await;
+        assert_eq!(end, Stop::Killed, "{step} is not reached\n{}", self.log());
+        self.pass(LEASE, None).await;
+    }
+
+    /// A worker that is killed while a gateway keeps it waiting; its lease ends.
+    pub(super) async fn killed_waiting(&mut self) {
+        let mut worker = self.worker(None);
+        let end = self.watch(&mut worker).await;
+        assert_eq!(end, Stop::Stalled, "{}", self.log());
+        worker.kill().await;
+        self.pass(LEASE, None).await;
+    }
+
+    /// A worker that brings everything to its end and ends cleanly itself.
+    pub(super) async fn finish(&mut self) {
+        let mut worker = self.worker(None);
+        let end = self.watch(&mut worker).await;
+        assert_eq!(end, Stop::Done, "{}", self.log());
+        assert!(worker.ended().await, "{}", self.log());
+    }
+}
