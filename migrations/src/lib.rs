@@ -14,6 +14,7 @@ mod m0002_reference;
 mod m0003_messages;
 mod m0004_gateways;
 mod m0005_feedback;
+mod m0006_operator_acts;
 mod table;
 
 pub use sea_orm_migration::{MigratorTrait, MigratorTraitSelf, SchemaManager};
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_messages::Migration),
             Box::new(m0004_gateways::Migration),
             Box::new(m0005_feedback::Migration),
+            Box::new(m0006_operator_acts::Migration),
         ]
     }
 }

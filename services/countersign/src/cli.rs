@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use countersign_runtime::config::{Config, ConfigError, Sources};
 
-use crate::commands::{bench::Bench, import::ImportArgs};
+use crate::commands::{
+    bench::Bench,
+    import::ImportArgs,
+    operator::{DeadLettersArgs, GatewayCommand, RequeueArgs, ResolveArgs},
+};
 
 /// Takes customers' orders, audits them and has the customers confirm them.
 #[derive(Debug, Parser)]
@@ -36,6 +40,15 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Counts orders by state and tells what waits to be sent or falls due.
     Status(DatabaseArgs),
+    /// Shows messages that nothing more happens to unless somebody acts.
+    DeadLetters(DeadLettersArgs),
+    /// Sends a message that was given up once more.
+    Requeue(RequeueArgs),
+    /// Says of a message in doubt whether it was sent.
+    Resolve(ResolveArgs),
+    /// Shows, holds and releases accounts at gateways.
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -69,6 +82,10 @@ impl Command {
             Self::Import(_) => "import",
             Self::Bench(_) => "bench",
             Self::Status(_) => "status",
+            Self::DeadLetters(_) => "dead-letters",
+            Self::Requeue(_) => "requeue",
+            Self::Resolve(_) => "resolve",
+            Self::Gateway(_) => "gateway",
             Self::CheckConfig => "check-config",
         }
     }
@@ -82,6 +99,10 @@ impl Command {
             | Self::Status(_)
             | Self::Import(_)
             | Self::Bench(_)
+            | Self::DeadLetters(_)
+            | Self::Requeue(_)
+            | Self::Resolve(_)
+            | Self::Gateway(_)
             | Self::CheckConfig => true,
         }
     }
@@ -93,6 +114,10 @@ impl Command {
             Self::CheckConfig
             | Self::Bench(_)
             | Self::Import(_)
+            | Self::DeadLetters(_)
+            | Self::Requeue(_)
+            | Self::Resolve(_)
+            | Self::Gateway(_)
             | Self::OrderService
             | Self::NotificationWorker => None,
         }

@@ -1,75 +1,64 @@
-//! `NotificationService`: what was sent to customers and how it fared.
+//! `NotificationService`: what was sent to customers and how it fared, and what staff may do about it.
 
-use chrono::{DateTime, Utc};
-use countersign_domain::ids::OrderId;
-use countersign_proto::v1::{
-    DeliveryAttempt, ListDeliveriesRequest, ListDeliveriesResponse, MessageDelivery,
-    notification_service_server::NotificationService,
-};
-use countersign_store::{Claimed, Store};
+mod checks;
+mod contacts;
+mod convert;
+mod deliveries;
+mod gateways;
+mod operate;
+mod templates;
+
+use std::{path::PathBuf, sync::Arc};
+
+use countersign_domain::secrets::LinkKey;
+use countersign_proto::v1::{self, notification_service_server::NotificationService};
+use countersign_runtime::config::Company;
+use countersign_store::Store;
 use tonic::{Request, Response, Status};
+
+use crate::{ids::Ids, template::Templates};
 
 /// The service.
 #[derive(Clone, Debug)]
 pub(crate) struct Notifications {
     pub(crate) store: Store,
+    pub(crate) ids: Arc<Ids>,
+    /// Recipients are known by hashes under this key.
+    pub(crate) link_key: LinkKey,
+    pub(crate) templates: Arc<Templates>,
+    /// Where the company keeps words of its own.
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) company: Company,
 }
 
-#[tonic::async_trait]
-impl NotificationService for Notifications {
-    async fn list_deliveries(
-        &self,
-        request: Request<ListDeliveriesRequest>,
-    ) -> Result<Response<ListDeliveriesResponse>, Status> {
-        let parent = request.into_inner().parent;
-        let order = OrderId::from_resource_name(&parent)
-            .map_err(|error| Status::invalid_argument(format!("parent {error}")))?;
-        let deliveries = self.store.list_deliveries(order).await.map_err(|error| {
-            tracing::warn!(error = %error, "listing deliveries failed");
-            Status::unavailable("the database does not answer")
-        })?;
-        Ok(Response::new(ListDeliveriesResponse {
-            deliveries: deliveries.iter().map(told).collect(),
-        }))
-    }
+/// One line a method; each is carried out in the file of its subject.
+macro_rules! methods {
+    ($($method:ident($request:ident) -> $answer:ident,)+) => {
+        #[tonic::async_trait]
+        impl NotificationService for Notifications {
+            $(async fn $method(
+                &self,
+                request: Request<v1::$request>,
+            ) -> Result<Response<v1::$answer>, Status> {
+                Self::$method(self, request).await.map(Response::new)
+            })+
+        }
+    };
 }
 
-fn told(listed: &Claimed) -> MessageDelivery {
-    let delivery = &listed.delivery;
-    MessageDelivery {
-        name: delivery.id.resource_name(),
-        order: delivery.order_id.resource_name(),
-        kind: delivery.kind.to_string(),
-        channel: delivery.channel.to_string(),
-        recipient: delivery.recipient.masked(),
-        state: delivery.state.to_string(),
-        revision: number(delivery.revision),
-        create_time: Some(time(delivery.create_time)),
-        due_time: Some(time(delivery.due_time)),
-        finish_time: delivery.finish_time.map(time),
-        provider_id: delivery.provider_id.clone().unwrap_or_default(),
-        last_error: delivery.last_error.clone(),
-        attempts: listed
-            .history
-            .iter()
-            .map(|attempt| DeliveryAttempt {
-                number: number(attempt.number),
-                outcome: attempt.outcome.to_string(),
-                start_time: Some(time(attempt.start_time)),
-                finish_time: attempt.finish_time.map(time),
-                error: attempt.error.clone(),
-            })
-            .collect(),
-    }
-}
-
-fn number(value: u32) -> i32 {
-    i32::try_from(value).unwrap_or(i32::MAX)
-}
-
-fn time(moment: DateTime<Utc>) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: moment.timestamp(),
-        nanos: moment.timestamp_subsec_nanos().cast_signed(),
-    }
+methods! {
+    list_deliveries(ListDeliveriesRequest) -> ListDeliveriesResponse,
+    get_delivery(GetDeliveryRequest) -> MessageDelivery,
+    list_dead_letters(ListDeadLettersRequest) -> ListDeadLettersResponse,
+    requeue_delivery(RequeueDeliveryRequest) -> RequeueDeliveryResponse,
+    requeue_deliveries(RequeueDeliveriesRequest) -> RequeueDeliveriesResponse,
+    resolve_delivery(ResolveDeliveryRequest) -> ResolveDeliveryResponse,
+    list_gateways(ListGatewaysRequest) -> ListGatewaysResponse,
+    hold_gateway(HoldGatewayRequest) -> Gateway,
+    release_gateway(ReleaseGatewayRequest) -> Gateway,
+    get_contact_preferences(GetContactPreferencesRequest) -> ContactPreferences,
+    set_contact_preferences(SetContactPreferencesRequest) -> ContactPreferences,
+    list_templates(ListTemplatesRequest) -> ListTemplatesResponse,
+    preview_template(PreviewTemplateRequest) -> PreviewTemplateResponse,
+    lint_templates(LintTemplatesRequest) -> LintTemplatesResponse,
 }

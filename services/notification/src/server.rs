@@ -126,7 +126,19 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         }));
     }
     serve_http(router, http_listener, lifecycle);
-    serve_grpc(store.clone(), grpc_listener, lifecycle).await?;
+    let templates = Arc::new(match &config.templates.folder {
+        Some(folder) => Templates::with_overrides(folder)?,
+        None => Templates::embedded()?,
+    });
+    let notifications = Notifications {
+        store: store.clone(),
+        ids: ids.clone(),
+        link_key: link_key.clone(),
+        templates: templates.clone(),
+        folder: config.templates.folder.clone(),
+        company: config.company.clone(),
+    };
+    serve_grpc(notifications, grpc_listener, lifecycle).await?;
 
     let dispatcher = Dispatcher {
         store: store.clone(),
@@ -185,7 +197,7 @@ fn serve_http(router: axum::Router, listener: TcpListener, lifecycle: &Lifecycle
 }
 
 async fn serve_grpc(
-    store: Store,
+    notifications: Notifications,
     listener: TcpListener,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
@@ -197,7 +209,7 @@ async fn serve_grpc(
         .build_v1()?;
     let routes = Routes::new(health)
         .add_service(reflection)
-        .add_service(NotificationServiceServer::new(Notifications { store }));
+        .add_service(NotificationServiceServer::new(notifications));
     let soft = lifecycle.soft();
     lifecycle.spawn("notification-service", async move {
         transport::Server::builder()

@@ -11,6 +11,7 @@ mod check_config;
 pub(crate) mod import;
 mod migrate;
 mod notification_worker;
+pub(crate) mod operator;
 mod order_service;
 mod status;
 mod up;
@@ -25,6 +26,10 @@ pub(crate) async fn run(command: &Command, config: &Config) -> anyhow::Result<Ex
         Command::Bench(bench) => Box::pin(bench.run()).await,
         Command::Import(args) => Box::pin(import::run(args)).await,
         Command::Status(_) => status::run(config).await,
+        Command::DeadLetters(args) => operator::dead_letters(args).await,
+        Command::Requeue(args) => operator::requeue(args).await,
+        Command::Resolve(args) => operator::resolve(args).await,
+        Command::Gateway(command) => operator::gateway(command).await,
         Command::CheckConfig => {
             check_config::run(config);
             Ok(ExitCode::SUCCESS)

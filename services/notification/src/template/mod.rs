@@ -8,10 +8,12 @@
 mod clean;
 mod context;
 mod kind;
+pub(crate) mod lint;
+pub(crate) mod sample;
 mod segments;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -24,6 +26,7 @@ use serde::Deserialize;
 
 pub use context::{CompanyText, LineText, MessageContext, Silence, TotalsText};
 pub use kind::{Locale, MessageKind};
+pub use lint::{Finding, Severity};
 pub use segments::{Alphabet, Segments, segments};
 
 use crate::channel::{
@@ -94,6 +97,16 @@ pub enum RenderError {
 #[derive(Debug)]
 pub struct Templates {
     environment: Environment<'static>,
+    overridden: BTreeSet<String>,
+}
+
+/// Where words come from that take the place of those in the program.
+#[derive(Clone, Copy)]
+enum Overrides<'a> {
+    None,
+    Folder(&'a Path),
+    /// One file: its name within the folder, and what stands in it.
+    One(&'a str, &'a str),
 }
 
 #[derive(Deserialize)]
@@ -105,17 +118,28 @@ struct CallPage {
 impl Templates {
     /// The templates that come with the program.
     pub fn embedded() -> Result<Self, RenderError> {
-        Self::load(None)
+        Self::load(Overrides::None)
     }
 
     /// The embedded templates, with files of `folder` in place of those they name.
     ///
     /// Fails at once when a file does not parse.
     pub fn with_overrides(folder: &Path) -> Result<Self, RenderError> {
-        Self::load(Some(folder))
+        Self::load(Overrides::Folder(folder))
     }
 
-    fn load(folder: Option<&Path>) -> Result<Self, RenderError> {
+    /// The embedded templates with one file in place of the one that it names.
+    pub(crate) fn with_one(file: &str, source: &str) -> Result<Self, RenderError> {
+        Self::load(Overrides::One(file, source))
+    }
+
+    /// Whether the company's own words are used.
+    pub(crate) fn is_overridden(&self, kind: MessageKind, locale: Locale) -> bool {
+        let file = format!("{}/{}.jinja", locale.tag(), kind.file());
+        self.overridden.contains(&file)
+    }
+
+    fn load(overrides: Overrides<'_>) -> Result<Self, RenderError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let syntax = SyntaxConfig::builder()
@@ -134,7 +158,10 @@ impl Templates {
         environment.add_filter("paragraphs", paragraphs);
         environment.add_filter("short", short);
         environment.add_filter("spell", spell);
-        let mut templates = Self { environment };
+        let mut templates = Self {
+            environment,
+            overridden: BTreeSet::new(),
+        };
         templates.add("_subject", "{{ subject() }}".to_owned())?;
         templates.add("_sms", "{{ sms() }}".to_owned())?;
         templates.add(
@@ -142,26 +169,58 @@ impl Templates {
             r#"{{ {"prompts": call(), "keys": keys} | tojson }}"#.to_owned(),
         )?;
         for &locale in Locale::ALL {
-            templates.load_locale(locale, folder)?;
+            templates.load_locale(locale, overrides)?;
         }
         Ok(templates)
     }
 
-    fn load_locale(&mut self, locale: Locale, folder: Option<&Path>) -> Result<(), RenderError> {
+    fn load_locale(&mut self, locale: Locale, overrides: Overrides<'_>) -> Result<(), RenderError> {
         let tag = locale.tag();
-        let text = source(folder, &format!("{tag}/_letter.txt"), locale.text_layout())?;
+        let text = self.source(
+            overrides,
+            &format!("{tag}/_letter.txt"),
+            locale.text_layout(),
+        )?;
         self.add(&format!("{tag}/_letter.txt"), text)?;
         let name = format!("{tag}/_letter.mjml");
-        let mjml = source(folder, &name, locale.mjml_layout())?;
+        let mjml = self.source(overrides, &name, locale.mjml_layout())?;
         let html = mjml_to_html(&name, &mjml)?;
         self.add(&format!("{tag}/_letter.html"), html)?;
         for &kind in MessageKind::ALL {
             let file = format!("{tag}/{}.jinja", kind.file());
-            let page = source(folder, &file, kind.embedded(locale))?;
+            let page = self.source(overrides, &file, kind.embedded(locale))?;
             self.add(&page_name(locale, kind, "txt"), page.clone())?;
             self.add(&page_name(locale, kind, "html"), page)?;
         }
         Ok(())
+    }
+
+    /// The words of one file, and a note of it when they are the company's own.
+    fn source(
+        &mut self,
+        overrides: Overrides<'_>,
+        name: &str,
+        embedded: &str,
+    ) -> Result<String, RenderError> {
+        let own = match overrides {
+            Overrides::None => None,
+            Overrides::One(file, source) => (file == name).then(|| source.to_owned()),
+            Overrides::Folder(folder) => {
+                let path = folder.join(name);
+                match fs::read_to_string(&path) {
+                    Ok(text) => Some(text),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    Err(source) => return Err(RenderError::Read { path, source }),
+                }
+            }
+        };
+        Ok(own.map_or_else(
+            || embedded.to_owned(),
+            |text| {
+                self.overridden.insert(name.to_owned());
+                text
+            },
+        ))
     }
 
     fn add(&mut self, name: &str, source: String) -> Result<(), RenderError> {
@@ -312,17 +371,6 @@ fn template_error(name: &str, error: minijinja::Error) -> RenderError {
     RenderError::Template {
         name: name.to_owned(),
         source: Box::new(error),
-    }
-}
-
-fn source(folder: Option<&Path>, name: &str, embedded: &str) -> Result<String, RenderError> {
-    let Some(path) = folder.map(|folder| folder.join(name)) else {
-        return Ok(embedded.to_owned());
-    };
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(embedded.to_owned()),
-        Err(source) => Err(RenderError::Read { path, source }),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod locale;
 pub mod message;
 pub mod money;
 pub mod number;
+pub mod operator;
 pub mod order;
 pub mod phone;
 pub mod place;

@@ -36,6 +36,8 @@ codes! {
         Dead = "DEAD",
         /// Perhaps sent, and nobody can tell: staff decide.
         InDoubt = "IN_DOUBT",
+        /// It was given up, and staff had it sent once more as a new generation.
+        Requeued = "REQUEUED",
     }
 }
 
@@ -203,7 +205,7 @@ mod tests {
         let words: Vec<&str> = DeliveryState::ALL.iter().map(|it| it.as_str()).collect();
         assert_eq!(
             words.join(" "),
-            "READY WAITING LEASED SENT DELIVERED FAILED SUPERSEDED SUPPRESSED DEAD IN_DOUBT"
+            "READY WAITING LEASED SENT DELIVERED FAILED SUPERSEDED SUPPRESSED DEAD IN_DOUBT REQUEUED"
         );
         let words: Vec<&str> = AttemptOutcome::ALL.iter().map(|it| it.as_str()).collect();
         assert_eq!(

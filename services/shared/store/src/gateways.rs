@@ -1,14 +1,21 @@
 //! Accounts at gateways and relays: which of them all replicas leave alone for now.
 
+use std::convert::Infallible;
+
 use chrono::{DateTime, Utc};
-use countersign_domain::{message::GatewayState, order::Channel};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder};
+use countersign_domain::{
+    message::GatewayState,
+    operator::{ActKind, ActOutcome},
+    order::Channel,
+};
+use sea_orm::{ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder};
 
 use crate::{
-    Store,
+    ActCall, Acted, Store,
     bulk::Bulk,
     entity::gateways,
     error::{During, StoreError},
+    operator_acts::{Earlier, Entry, earlier, gateway_subject},
     rows::{At, cut},
 };
 
@@ -136,21 +143,78 @@ impl Store {
         let (reason, by) = (cut(reason, 250), cut(by, 100));
         self.write(|transaction| {
             let (of, reason, by) = (of.clone(), reason.clone(), by.clone());
-            Box::pin(async move {
-                let updated = gateways::Entity::update_many()
-                    .col_expr(gateways::Column::State, state.as_str().into())
-                    .col_expr(gateways::Column::Reason, reason.into())
-                    .col_expr(gateways::Column::SinceTime, now.into())
-                    .col_expr(gateways::Column::UntilTime, until.into())
-                    .col_expr(gateways::Column::ChangedBy, by.into())
-                    .filter(of)
-                    .exec(transaction)
-                    .await
-                    .during("hold or release a gateway")?;
-                Ok(updated.rows_affected > 0)
-            })
+            Box::pin(
+                async move { write_state(transaction, of, state, reason, until, by, now).await },
+            )
         })
         .await
+    }
+
+    /// What a member of staff does to an account, with the record of it: holds it, until the time given or until it is
+    /// released, or releases it. Answers the account as it stands now.
+    pub async fn operate_gateway(
+        &self,
+        name: &str,
+        state: GatewayState,
+        until: Option<DateTime<Utc>>,
+        call: &ActCall,
+        now: DateTime<Utc>,
+    ) -> Result<Acted<GatewayRecord, Infallible>, StoreError> {
+        let acted = self
+            .act(|| async move {
+                let transaction = self.begin_write().await?;
+                let result = self
+                    .operate_in(&transaction, name, state, until, call, now)
+                    .await;
+                self.conclude(transaction, result).await
+            })
+            .await?;
+        let found = self.list_gateways().await?.into_iter();
+        Ok(match acted {
+            Acted::Answered((), outcome) => found
+                .into_iter()
+                .find(|it| it.name == name)
+                .map_or(Acted::NotFound, |it| Acted::Answered(it, outcome)),
+            Acted::NotFound => Acted::NotFound,
+            Acted::OtherRequest => Acted::OtherRequest,
+            Acted::Refused(never) => match never {},
+        })
+    }
+
+    async fn operate_in(
+        &self,
+        transaction: &DatabaseTransaction,
+        name: &str,
+        state: GatewayState,
+        until: Option<DateTime<Utc>>,
+        call: &ActCall,
+        now: DateTime<Utc>,
+    ) -> Result<Acted<(), Infallible>, StoreError> {
+        match earlier::<()>(transaction, call).await? {
+            Earlier::Other => return Ok(Acted::OtherRequest),
+            Earlier::Same((), outcome) => return Ok(Acted::Answered((), outcome)),
+            Earlier::None => {}
+        }
+        let (action, reason) = match state {
+            GatewayState::Held => (ActKind::HoldGateway, cut(&call.reason, 250)),
+            GatewayState::Open => (ActKind::ReleaseGateway, String::new()),
+        };
+        let of = Condition::all().add(gateways::Column::Name.eq(name));
+        let by = cut(&call.actor, 100);
+        if !write_state(transaction, of, state, reason, until, by, now).await? {
+            return Ok(Acted::NotFound);
+        }
+        let entry = Entry {
+            subject: &gateway_subject(name),
+            action,
+            generation: 0,
+            outcome: ActOutcome::Done,
+            result: &(),
+        };
+        let mut values = Vec::new();
+        call.push(&mut values, &entry, now)?;
+        self.insert_acts(transaction, values).await?;
+        Ok(Acted::Answered((), ActOutcome::Done))
     }
 
     /// All accounts, by name.
@@ -178,4 +242,26 @@ impl Store {
             })
             .collect()
     }
+}
+
+async fn write_state(
+    transaction: &DatabaseTransaction,
+    of: Condition,
+    state: GatewayState,
+    reason: String,
+    until: Option<DateTime<Utc>>,
+    by: String,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let updated = gateways::Entity::update_many()
+        .col_expr(gateways::Column::State, state.as_str().into())
+        .col_expr(gateways::Column::Reason, reason.into())
+        .col_expr(gateways::Column::SinceTime, now.into())
+        .col_expr(gateways::Column::UntilTime, until.into())
+        .col_expr(gateways::Column::ChangedBy, by.into())
+        .filter(of)
+        .exec(transaction)
+        .await
+        .during("hold or release a gateway")?;
+    Ok(updated.rows_affected > 0)
 }

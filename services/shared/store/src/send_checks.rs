@@ -3,7 +3,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use countersign_domain::{confirmation::ConfirmationState, event::MessageKind, order::OrderState};
+use countersign_domain::{
+    confirmation::ConfirmationState, event::MessageKind, operator::RequeueRefusal,
+    order::OrderState,
+};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
@@ -90,25 +93,34 @@ impl Current {
         })
     }
 
+    /// Whether the message has lost its sense.
+    pub(crate) fn is_outdated(&self, row: &deliveries::Model) -> bool {
+        self.outdated(row).is_some()
+    }
+
     /// A newer revision, a round that is over, an order that was called off or refused, or that is gone. Of an order that
     /// is called off the customer hears just that.
-    pub(crate) fn is_outdated(&self, row: &deliveries::Model) -> bool {
-        self.orders
-            .get(&row.order_id)
-            .is_none_or(|(revision, state)| {
-                *revision != row.revision
-                    || match state.parse() {
-                        Ok(OrderState::Cancelled) => {
-                            row.kind != MessageKind::OrderCancelled.as_str()
-                        }
-                        Ok(OrderState::Rejected) => {
-                            row.kind != MessageKind::OrderRejected.as_str()
-                                && row.kind != MessageKind::ProblemFound.as_str()
-                        }
-                        _ => false,
-                    }
-            })
-            || (row.round > 0 && !self.open_rounds.contains(&(row.order_id, row.round)))
+    pub(crate) fn outdated(&self, row: &deliveries::Model) -> Option<RequeueRefusal> {
+        let Some((revision, state)) = self.orders.get(&row.order_id) else {
+            return Some(RequeueRefusal::OrderGone);
+        };
+        let ended = match state.parse() {
+            Ok(OrderState::Cancelled) => row.kind != MessageKind::OrderCancelled.as_str(),
+            Ok(OrderState::Rejected) => {
+                row.kind != MessageKind::OrderRejected.as_str()
+                    && row.kind != MessageKind::ProblemFound.as_str()
+            }
+            _ => false,
+        };
+        if ended {
+            Some(RequeueRefusal::OrderEnded)
+        } else if *revision != row.revision {
+            Some(RequeueRefusal::NewerRevision)
+        } else if row.round > 0 && !self.open_rounds.contains(&(row.order_id, row.round)) {
+            Some(RequeueRefusal::RoundOver)
+        } else {
+            None
+        }
     }
 
     pub(crate) fn is_unwelcome(&self, row: &deliveries::Model) -> bool {

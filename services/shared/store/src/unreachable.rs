@@ -81,7 +81,10 @@ fn unreachable(rows: &[deliveries::Model]) -> Vec<(Uuid, i32, u32, Uuid)> {
             steps.iter().all(|row| {
                 matches!(
                     row.state.parse(),
-                    Ok(DeliveryState::Failed | DeliveryState::Suppressed | DeliveryState::Dead)
+                    Ok(DeliveryState::Failed
+                        | DeliveryState::Suppressed
+                        | DeliveryState::Dead
+                        | DeliveryState::Requeued)
                 )
             })
         })

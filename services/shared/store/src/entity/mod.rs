@@ -17,6 +17,7 @@ pub mod feedback_lines;
 pub mod feedback_tags;
 pub mod gateways;
 pub mod mailbox;
+pub mod operator_acts;
 pub mod opt_outs;
 pub mod order_events;
 pub mod order_lines;

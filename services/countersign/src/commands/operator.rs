@@ -1,0 +1,346 @@
+//! `dead-letters`, `requeue`, `resolve` and `gateway`: what staff do about messages, by calls to the worker.
+
+use std::process::ExitCode;
+
+use chrono::DateTime;
+use clap::{Args, Subcommand, ValueEnum};
+use countersign_proto::v1::{
+    self, notification_service_client::NotificationServiceClient as Client,
+};
+use tonic::Status;
+
+use crate::{
+    console::say,
+    import::send::{self, Connection, code_name},
+};
+
+/// Where the worker answers.
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    /// Where the notification worker answers.
+    #[arg(long, default_value = "http://127.0.0.1:50052")]
+    url: String,
+}
+
+/// Who acts, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// Why; it stays on record.
+    #[arg(long)]
+    reason: String,
+    /// Who; it stays on record.
+    #[arg(long, default_value = "operator")]
+    actor: String,
+    /// Repeats an earlier call under its own id instead of making a new one.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+/// How a dead letter stands.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DeadState {
+    /// All tries are used up.
+    Dead,
+    /// Perhaps sent.
+    InDoubt,
+    /// It cannot reach the recipient by this channel.
+    Failed,
+}
+
+/// Which dead letters to show.
+#[derive(Debug, Args)]
+pub(crate) struct DeadLettersArgs {
+    /// Only those that stand so; may be repeated.
+    #[arg(long)]
+    state: Vec<DeadState>,
+    /// Only those by this channel (EMAIL, SMS, PHONE); may be repeated.
+    #[arg(long)]
+    channel: Vec<String>,
+    /// How many at most, newest first.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    limit: i32,
+    #[command(flatten)]
+    worker: Worker,
+}
+
+/// Which message to send once more.
+#[derive(Debug, Args)]
+pub(crate) struct RequeueArgs {
+    /// `deliveries/{id}` or the id alone.
+    delivery: String,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    worker: Worker,
+}
+
+/// Which message in doubt was sent, or was not.
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArgs {
+    /// `deliveries/{id}` or the id alone.
+    delivery: String,
+    /// It was sent.
+    #[arg(
+        long,
+        required_unless_present = "not_sent",
+        conflicts_with = "not_sent"
+    )]
+    sent: bool,
+    /// It was not sent; the next channel's turn comes at once.
+    #[arg(long)]
+    not_sent: bool,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    worker: Worker,
+}
+
+/// What to do with gateways.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Shows all accounts at gateways and relays.
+    List {
+        #[command(flatten)]
+        worker: Worker,
+    },
+    /// Leaves an account alone, on every replica; its messages wait.
+    Hold {
+        /// Such as `sms-gateway`.
+        name: String,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        worker: Worker,
+    },
+    /// Uses an account again.
+    Release {
+        /// Such as `sms-gateway`.
+        name: String,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        worker: Worker,
+    },
+}
+
+impl Worker {
+    async fn connect(&self) -> anyhow::Result<Client<Connection>> {
+        Ok(Client::new(send::connect(&self.url, "operator").await?))
+    }
+}
+
+impl Why {
+    /// A new id, unless an earlier call is to be repeated.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an id that nobody has used before; nothing is decided by it"
+    )]
+    fn request_id(&self) -> String {
+        self.request_id
+            .clone()
+            .unwrap_or_else(|| format!("cli-{:032x}", rand::random::<u128>()))
+    }
+}
+
+/// Shows dead letters.
+pub(crate) async fn dead_letters(args: &DeadLettersArgs) -> anyhow::Result<ExitCode> {
+    let mut client = args.worker.connect().await?;
+    let states = args.state.iter().map(|state| match state {
+        DeadState::Dead => "DEAD".to_owned(),
+        DeadState::InDoubt => "IN_DOUBT".to_owned(),
+        DeadState::Failed => "FAILED".to_owned(),
+    });
+    let mut request = v1::ListDeadLettersRequest {
+        states: states.collect(),
+        channels: args.channel.iter().map(|it| it.to_uppercase()).collect(),
+        page_size: 0,
+        page_token: String::new(),
+    };
+    let mut left = args.limit;
+    while left > 0 {
+        request.page_size = left.min(500);
+        let page = client.list_dead_letters(request.clone()).await;
+        let page = page.map_err(told)?.into_inner();
+        for letter in &page.deliveries {
+            say(&line(letter));
+            left -= 1;
+        }
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    if left == args.limit {
+        say("no dead letters");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends a message once more.
+pub(crate) async fn requeue(args: &RequeueArgs) -> anyhow::Result<ExitCode> {
+    let mut client = args.worker.connect().await?;
+    let request = v1::RequeueDeliveryRequest {
+        name: named("deliveries", &args.delivery),
+        request_id: args.why.request_id(),
+        actor: args.why.actor.clone(),
+        reason: args.why.reason.clone(),
+    };
+    let answer = client.requeue_delivery(request).await.map_err(told)?;
+    let answer = answer.into_inner();
+    outcome(&answer.outcome, "requeued", answer.delivery.as_ref());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says whether a message was sent.
+pub(crate) async fn resolve(args: &ResolveArgs) -> anyhow::Result<ExitCode> {
+    let mut client = args.worker.connect().await?;
+    let resolution = if args.sent { "SENT" } else { "NOT_SENT" };
+    let request = v1::ResolveDeliveryRequest {
+        name: named("deliveries", &args.delivery),
+        request_id: args.why.request_id(),
+        actor: args.why.actor.clone(),
+        reason: args.why.reason.clone(),
+        resolution: resolution.to_owned(),
+    };
+    let answer = client.resolve_delivery(request).await.map_err(told)?;
+    let answer = answer.into_inner();
+    outcome(&answer.outcome, "resolved", answer.delivery.as_ref());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows, holds and releases gateways.
+pub(crate) async fn gateway(command: &GatewayCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        GatewayCommand::List { worker } => {
+            let mut client = worker.connect().await?;
+            let listed = client.list_gateways(v1::ListGatewaysRequest {}).await;
+            for gateway in listed.map_err(told)?.into_inner().gateways {
+                say(&gateway_line(&gateway));
+            }
+        }
+        GatewayCommand::Hold { name, why, worker } => {
+            let request = v1::HoldGatewayRequest {
+                name: named("gateways", name),
+                request_id: why.request_id(),
+                actor: why.actor.clone(),
+                reason: why.reason.clone(),
+                until_time: None,
+            };
+            let held = worker.connect().await?.hold_gateway(request).await;
+            say(&gateway_line(&held.map_err(told)?.into_inner()));
+        }
+        GatewayCommand::Release { name, why, worker } => {
+            let request = v1::ReleaseGatewayRequest {
+                name: named("gateways", name),
+                request_id: why.request_id(),
+                actor: why.actor.clone(),
+                reason: why.reason.clone(),
+            };
+            let released = worker.connect().await?.release_gateway(request).await;
+            say(&gateway_line(&released.map_err(told)?.into_inner()));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A refusal as the worker words it.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn told(status: Status) -> anyhow::Error {
+    anyhow::anyhow!("{}: {}", code_name(status.code()), status.message())
+}
+
+/// `deliveries/{id}` of either form.
+fn named(collection: &str, given: &str) -> String {
+    if given.contains('/') {
+        given.to_owned()
+    } else {
+        format!("{collection}/{given}")
+    }
+}
+
+fn outcome(outcome: &str, done: &str, delivery: Option<&v1::MessageDelivery>) {
+    let already = if outcome == "ALREADY" { "already " } else { "" };
+    say(&format!("{already}{done}"));
+    if let Some(delivery) = delivery {
+        say(&line(delivery));
+    }
+}
+
+fn line(delivery: &v1::MessageDelivery) -> String {
+    let time = delivery.finish_time.as_ref().or(delivery.due_time.as_ref());
+    format!(
+        "{}  {:<8}  {:<5}  {}  {}  generation {}  {}  {}",
+        moment(time),
+        delivery.state,
+        delivery.channel,
+        delivery.name,
+        delivery.kind,
+        delivery.generation,
+        delivery.recipient,
+        delivery.last_error
+    )
+    .trim_end()
+    .to_owned()
+}
+
+fn gateway_line(gateway: &v1::Gateway) -> String {
+    let name = gateway.name.trim_start_matches("gateways/");
+    let held = if gateway.state == "HELD" {
+        let until = gateway.until_time.as_ref();
+        let until = until.map(|time| format!(" until {}", moment(Some(time))));
+        format!(
+            "  since {} by {}{}: {}",
+            moment(gateway.since_time.as_ref()),
+            gateway.changed_by,
+            until.unwrap_or_default(),
+            gateway.reason
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "{name:<20}  {:<5}  {}{held}",
+        gateway.channel, gateway.state
+    )
+}
+
+fn moment(time: Option<&prost_types::Timestamp>) -> String {
+    time.and_then(|time| DateTime::from_timestamp(time.seconds, 0))
+        .map_or_else(
+            || "-".to_owned(),
+            |time| time.format("%Y-%m-%d %H:%M:%SZ").to_string(),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_in_either_form() {
+        assert_eq!(named("gateways", "sms-gateway"), "gateways/sms-gateway");
+        assert_eq!(named("deliveries", "deliveries/1"), "deliveries/1");
+    }
+
+    #[test]
+    fn a_held_gateway_is_told_with_its_reason() {
+        let mut gateway = v1::Gateway {
+            name: "gateways/sms-gateway".to_owned(),
+            channel: "SMS".to_owned(),
+            state: "HELD".to_owned(),
+            reason: "costs".to_owned(),
+            since_time: Some(prost_types::Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 0,
+            }),
+            until_time: None,
+            changed_by: "wang".to_owned(),
+        };
+        assert_eq!(
+            gateway_line(&gateway),
+            "sms-gateway           SMS    HELD  since 2023-11-14 22:13:20Z by wang: costs"
+        );
+        "OPEN".clone_into(&mut gateway.state);
+        assert!(gateway_line(&gateway).ends_with("OPEN"));
+    }
+}

@@ -1,0 +1,231 @@
+//! What staff do, kept with who, when and why in the transaction that does it. A repeated call finds what it did before.
+
+use chrono::{DateTime, Utc};
+use countersign_domain::{
+    ids::DeliveryId,
+    operator::{ActKind, ActOutcome},
+};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, Value};
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use crate::{
+    Store,
+    bulk::Bulk,
+    entity::operator_acts,
+    error::{During, StoreError},
+    rows::{At, cut, int, json_text},
+};
+
+const ACTS: Bulk = Bulk {
+    operation: "insert operators' acts",
+    table: "operator_acts",
+    columns: &[
+        "id",
+        "request_hash",
+        "fingerprint",
+        "subject",
+        "action",
+        "generation",
+        "outcome",
+        "actor",
+        "approver",
+        "reason",
+        "result",
+        "create_time",
+    ],
+};
+
+/// Who wants something done, why, and what tells a repeated call.
+#[derive(Clone, Debug)]
+pub struct ActCall {
+    /// In order of time; of the record.
+    pub id: Uuid,
+    /// SHA-256 over caller, method and request id.
+    pub request_hash: [u8; 32],
+    /// SHA-256 over what was asked for.
+    pub fingerprint: [u8; 32],
+    /// Who.
+    pub actor: String,
+    /// The second person, where one is needed.
+    pub approver: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Something that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActRecord {
+    /// What.
+    pub action: ActKind,
+    /// What came of it.
+    pub outcome: ActOutcome,
+    /// Generation of the message that it was done to; 0 where there is none.
+    pub generation: u32,
+    /// Who.
+    pub actor: String,
+    /// The second person.
+    pub approver: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub create_time: DateTime<Utc>,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acted<T, R> {
+    /// Carried out, now or by an earlier call with the same request id.
+    Answered(T, ActOutcome),
+    /// There is no such thing.
+    NotFound,
+    /// It may not be done.
+    Refused(R),
+    /// The request id was used for something else.
+    OtherRequest,
+}
+
+/// What an act was done to and what came of it.
+pub(crate) struct Entry<'a, T> {
+    pub(crate) subject: &'a str,
+    pub(crate) action: ActKind,
+    pub(crate) generation: u32,
+    pub(crate) outcome: ActOutcome,
+    pub(crate) result: &'a T,
+}
+
+impl ActCall {
+    /// Appends the record of an act to rows of the table.
+    pub(crate) fn push<T: Serialize>(
+        &self,
+        values: &mut Vec<Value>,
+        entry: &Entry<'_, T>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        values.extend([
+            self.id.into(),
+            self.request_hash.to_vec().into(),
+            self.fingerprint.to_vec().into(),
+            entry.subject.into(),
+            entry.action.as_str().into(),
+            int(ACTS.operation, entry.generation)?.into(),
+            entry.outcome.as_str().into(),
+            cut(&self.actor, 64).into(),
+            cut(&self.approver, 64).into(),
+            cut(&self.reason, 500).into(),
+            json_text(ACTS.operation, entry.result)?.into(),
+            now.into(),
+        ]);
+        Ok(())
+    }
+}
+
+/// An earlier call with the same request id.
+pub(crate) enum Earlier<T> {
+    None,
+    Same(T, ActOutcome),
+    Other,
+}
+
+/// What an earlier call with the same request id came to.
+pub(crate) async fn earlier<T: DeserializeOwned>(
+    transaction: &DatabaseTransaction,
+    call: &ActCall,
+) -> Result<Earlier<T>, StoreError> {
+    let found = operator_acts::Entity::find()
+        .filter(operator_acts::Column::RequestHash.eq(call.request_hash.to_vec()))
+        .one(transaction)
+        .await
+        .during("find an earlier act")?;
+    let Some(row) = found else {
+        return Ok(Earlier::None);
+    };
+    if row.fingerprint != call.fingerprint {
+        return Ok(Earlier::Other);
+    }
+    let at = At {
+        table: "operator_acts",
+        row: &row.id,
+    };
+    Ok(Earlier::Same(
+        at.json("result", &row.result)?,
+        at.word("outcome", &row.outcome)?,
+    ))
+}
+
+/// The last act of a kind on a subject, with what came of it.
+pub(crate) async fn last_act(
+    transaction: &DatabaseTransaction,
+    subject: &str,
+    action: ActKind,
+) -> Result<Option<operator_acts::Model>, StoreError> {
+    operator_acts::Entity::find()
+        .filter(operator_acts::Column::Subject.eq(subject))
+        .filter(operator_acts::Column::Action.eq(action.as_str()))
+        .order_by_desc(operator_acts::Column::Id)
+        .one(transaction)
+        .await
+        .during("find the last act")
+}
+
+impl Store {
+    pub(crate) async fn insert_acts(
+        &self,
+        transaction: &DatabaseTransaction,
+        values: Vec<Value>,
+    ) -> Result<(), StoreError> {
+        ACTS.insert(transaction, self.backend(), values).await
+    }
+
+    /// Runs an act again that met a rival with the same request id: the second run finds what the rival did.
+    pub(crate) async fn act<T, F, W>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: Fn() -> W + Send + Sync,
+        W: Future<Output = Result<T, StoreError>> + Send,
+    {
+        match self.again(&work).await {
+            Err(error) if error.is_unique_violation() => self.again(&work).await,
+            result => result,
+        }
+    }
+
+    /// What staff did about a message, first to last.
+    pub async fn list_delivery_acts(&self, id: DeliveryId) -> Result<Vec<ActRecord>, StoreError> {
+        self.list_acts(&id.resource_name()).await
+    }
+
+    /// What staff did about an account at a gateway, first to last.
+    pub async fn list_gateway_acts(&self, name: &str) -> Result<Vec<ActRecord>, StoreError> {
+        self.list_acts(&gateway_subject(name)).await
+    }
+
+    async fn list_acts(&self, subject: &str) -> Result<Vec<ActRecord>, StoreError> {
+        operator_acts::Entity::find()
+            .filter(operator_acts::Column::Subject.eq(subject))
+            .order_by_asc(operator_acts::Column::Id)
+            .all(&self.db)
+            .await
+            .during("list acts")?
+            .into_iter()
+            .map(|row| {
+                let at = At {
+                    table: "operator_acts",
+                    row: &row.id,
+                };
+                Ok(ActRecord {
+                    action: at.word("action", &row.action)?,
+                    outcome: at.word("outcome", &row.outcome)?,
+                    generation: at.unsigned("generation", row.generation)?,
+                    actor: row.actor,
+                    approver: row.approver,
+                    reason: row.reason,
+                    create_time: row.create_time,
+                })
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn gateway_subject(name: &str) -> String {
+    format!("gateways/{name}")
+}
