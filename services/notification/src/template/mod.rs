@@ -7,6 +7,7 @@
 
 mod clean;
 mod context;
+mod filters;
 mod kind;
 pub(crate) mod lint;
 pub(crate) mod sample;
@@ -28,6 +29,8 @@ pub use context::{CompanyText, LineText, MessageContext, Silence, TotalsText};
 pub use kind::{Locale, MessageKind};
 pub use lint::{Finding, Severity};
 pub use segments::{Alphabet, Segments, segments};
+
+use filters::{paragraphs, short, spell, squeeze};
 
 use crate::channel::{
     CallKey, CallScript, Channel, Content, EmailContent, Particulars, SmsContent, approved,
@@ -385,58 +388,6 @@ fn mjml_to_html(name: &str, mjml: &str) -> Result<String, RenderError> {
         .element
         .render(&mrml::prelude::render::RenderOptions::default())
         .map_err(|error| failed(error.to_string()))
-}
-
-/// Splits words at blank lines and joins each paragraph into one line. Text that was escaped stays so.
-#[expect(clippy::needless_pass_by_value, reason = "filters take values")]
-fn paragraphs(text: Value) -> Vec<Value> {
-    let safe = text.is_safe();
-    let text = text.to_string();
-    text.split("\n\n")
-        .map(clean::one_line)
-        .filter(|paragraph| !paragraph.is_empty())
-        .map(|paragraph| {
-            if safe {
-                Value::from_safe_string(paragraph)
-            } else {
-                paragraph.into()
-            }
-        })
-        .collect()
-}
-
-/// Cuts words to `most` characters.
-fn short(text: String, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text;
-    }
-    let mut cut: String = text.chars().take(most.saturating_sub(2)).collect();
-    cut.push_str("..");
-    cut
-}
-
-/// Puts blanks between characters, so that a voice spells a number instead of counting it.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "filters take owned arguments"
-)]
-fn spell(text: String) -> String {
-    let spelled: Vec<String> = text.chars().map(String::from).collect();
-    spelled.join(" ")
-}
-
-/// At most one empty line in a row, no blanks at line ends.
-fn squeeze(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut empty = 0;
-    for line in text.trim().lines().map(str::trim_end) {
-        empty = if line.is_empty() { empty + 1 } else { 0 };
-        if empty < 2 {
-            out.push_str(line);
-            out.push('\n');
-        }
-    }
-    out
 }
 
 #[cfg(test)]

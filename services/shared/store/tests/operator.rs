@@ -1,9 +1,5 @@
 //! What staff do about messages that were given up, on every database.
 #![cfg(test)]
-#![expect(
-    clippy::unwrap_used,
-    reason = "tests stop at the first thing that does not work"
-)]
 
 use chrono::Duration;
 use countersign_domain::{
@@ -477,10 +473,10 @@ async fn what_staff_do_to_gateways_and_for_recipients_is_on_record() {
         let now = store.now().await.unwrap();
         let accounts = [("sms-gateway".to_owned(), Channel::Sms)];
         store.register_gateways(&accounts, now).await.unwrap();
-        let hold = call(store, 1, "wang").await;
+        let order = call(store, 1, "wang").await;
         for _ in 0..2 {
             let held = store
-                .operate_gateway("sms-gateway", GatewayState::Held, None, &hold, now)
+                .operate_gateway("sms-gateway", GatewayState::Held, None, &order, now)
                 .await
                 .unwrap();
             let Acted::Answered(held, ActOutcome::Done) = held else {
@@ -489,7 +485,7 @@ async fn what_staff_do_to_gateways_and_for_recipients_is_on_record() {
             assert!(held.is_held_at(now));
             assert_eq!(
                 (held.changed_by.as_str(), held.reason),
-                ("wang", hold.reason.clone())
+                ("wang", order.reason.clone())
             );
         }
         let release = call(store, 2, "li").await;
