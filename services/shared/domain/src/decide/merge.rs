@@ -225,6 +225,13 @@ fn judge_together(
             "the orders would be refused together: {message}"
         )));
     }
+    let promised =
+        |order: &Order| -> i64 { order.lines.iter().map(|line| line.counters.reserved).sum() };
+    if promised(&change.order) < everybody(survivor, others).map(promised).sum::<i64>() {
+        return Err(Refusal::Precondition(
+            "together the orders would be promised fewer goods than apart".to_owned(),
+        ));
+    }
     change.stock = net(change.stock.drain(..));
     Ok(())
 }
