@@ -138,7 +138,7 @@ impl<P: Play> Talk<P> {
         match answer {
             Answer::Status(status, headers, body) => self.reply(status, &headers, &body).await,
             Answer::AcceptWith(body) => {
-                self.state.play.accept(request);
+                self.accept(request);
                 let status = P::ACCEPTED;
                 let head = format!(
                     "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n",
@@ -154,15 +154,15 @@ impl<P: Play> Talk<P> {
             Answer::Stall => self.stall().await,
             Answer::Drop => Err(gone()),
             Answer::AcceptAndDrop => {
-                self.state.play.accept(request);
+                self.accept(request);
                 Err(gone())
             }
             Answer::AcceptAndStall => {
-                self.state.play.accept(request);
+                self.accept(request);
                 self.stall().await
             }
             Answer::ResetInBody => {
-                self.state.play.accept(request);
+                self.accept(request);
                 let half = format!(
                     "HTTP/1.1 {} X\r\ncontent-length: 40\r\n\r\n{{\"id\": \"abc",
                     P::ACCEPTED
@@ -200,6 +200,13 @@ impl<P: Play> Talk<P> {
                 self.tcp.shutdown().await?;
                 Err(gone())
             }
+        }
+    }
+
+    /// A question about a message is no message, whatever the script says.
+    fn accept(&self, request: &SeenRequest) {
+        if request.method == "POST" {
+            self.state.play.accept(request);
         }
     }
 
