@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt as _,
     process::{Child, Command},
+    time::{sleep, timeout},
 };
 
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -74,6 +75,7 @@ impl Worker {
         Pid::from_raw(id.unwrap()).unwrap()
     }
 
+    /// A signal; to stop it, see [`Stage::freeze`].
     pub(super) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }
@@ -208,6 +210,20 @@ impl Stage {
         }
     }
 
+    /// Stops a worker, but never within a transaction: SQLite has one writer, and a stopped one would keep all others out.
+    pub(super) async fn freeze(&self, worker: &Worker) {
+        for _ in 0..100 {
+            worker.signal(Signal::STOP);
+            let write = self.database.execute("DELETE FROM outbox WHERE 1 = 0");
+            if timeout(Duration::from_millis(500), write).await.is_ok() {
+                return;
+            }
+            worker.signal(Signal::CONT);
+            sleep(Duration::from_millis(20)).await;
+        }
+        unreachable!("it writes whenever it is stopped");
+    }
+
     /// Watches a worker until nobody works; where all that is left is to wait, time is let pass.
     pub(super) async fn watch(&mut self, worker: &mut Worker) -> Stop {
         let began = Instant::now();
@@ -236,7 +252,7 @@ impl Stage {
 {log}"
                 );
             }
-            tokio::time::sleep(Duration::from_millis(4)).await;
+            sleep(Duration::from_millis(4)).await;
         }
     }
 

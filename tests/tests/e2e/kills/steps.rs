@@ -209,7 +209,7 @@ async fn c_13_a_zombie_changes_nothing_after_another_has_taken_over() {
     stage.gateways.texts.once(Answer::Delay(slow));
     let mut zombie = stage.worker(None);
     until_seen(&stage, 1).await;
-    zombie.signal(Signal::STOP);
+    stage.freeze(&zombie).await;
     tokio::time::sleep(slow * 2).await;
     assert_eq!(stage.gateways.texts.accepted().len(), 1);
     stage.pass(LEASE, None).await;
