@@ -31,6 +31,15 @@ impl Writer {
         format!("{}/o/{token}", self.public_url)
     }
 
+    /// The address that stops letters to the recipient by one click; none while the pages are not behind HTTPS, which
+    /// one-click demands.
+    pub(crate) fn unsubscribe_link(&self, delivery: &Delivery) -> Option<String> {
+        let token = self.link_key.unsubscribe_token(&delivery.recipient_hash);
+        self.public_url
+            .starts_with("https://")
+            .then(|| format!("{}/u/{token}", self.public_url))
+    }
+
     /// Everything that the templates may say. `round` is the one that the delivery asks for.
     pub(crate) fn context(
         &self,

@@ -2,6 +2,7 @@
 
 mod account;
 mod bell;
+mod bounces;
 mod callbacks;
 pub mod channel;
 mod context;

@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     oldest_due_age: Gauge<f64>,
     breaker: Gauge<u64>,
     unreadable_reports: Counter<u64>,
+    bounces: Counter<u64>,
 }
 
 impl Metrics {
@@ -27,7 +28,7 @@ impl Metrics {
                 .build(),
             attempts: meter
                 .u64_counter("attempts_total")
-                .with_description("Tries to send, by outcome")
+                .with_description("Tries to send, by outcome and reason")
                 .build(),
             possible_duplicates: meter
                 .u64_counter("possible_duplicate_total")
@@ -43,6 +44,10 @@ impl Metrics {
                 .u64_gauge("gateway_breaker_state")
                 .with_description("0 in use, 1 being tried out, 2 left alone")
                 .build(),
+            bounces: meter
+                .u64_counter("bounces_total")
+                .with_description("What came back for letters, by kind")
+                .build(),
             oldest_due_age: meter
                 .f64_gauge("oldest_due_age_seconds")
                 .with_unit("s")
@@ -55,11 +60,22 @@ impl Metrics {
         }
     }
 
-    /// A try that ended.
-    pub(crate) fn attempt(&self, channel: &'static str, outcome: &'static str) {
+    /// `reason` is of the closed list, so that a share of refused letters (spam, policy) can be alarmed upon; empty when sent.
+    pub(crate) fn attempt(
+        &self,
+        channel: &'static str,
+        outcome: &'static str,
+        reason: &'static str,
+    ) {
         let channel = KeyValue::new("channel", channel);
-        self.attempts
-            .add(1, &[channel, KeyValue::new("outcome", outcome)]);
+        self.attempts.add(
+            1,
+            &[
+                channel,
+                KeyValue::new("outcome", outcome),
+                KeyValue::new("reason", reason),
+            ],
+        );
     }
 
     /// A message that was taken over, told at once or only when it was asked for.
@@ -100,5 +116,10 @@ impl Metrics {
 
     pub(crate) fn unreadable_reports(&self, count: u64) {
         self.unreadable_reports.add(count, &[]);
+    }
+
+    /// `kind` is of the closed list, `DELIVERED`, or `IGNORED` for what is not about a letter of ours.
+    pub(crate) fn bounce(&self, kind: &'static str) {
+        self.bounces.add(1, &[KeyValue::new("kind", kind)]);
     }
 }

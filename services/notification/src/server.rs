@@ -24,6 +24,7 @@ use tonic::{server::NamedService as _, service::Routes, transport};
 
 use crate::{
     bell::Bell,
+    bounces::{folder::BounceFolder, webhook},
     callbacks::{self, twilio::TwilioCallbacks},
     channel::twilio::signature::TwilioSignature,
     context::Writer,
@@ -36,7 +37,7 @@ use crate::{
     pages::{self, PagesSettings, PagesState},
     quiet::QuietHours,
     template::Templates,
-    transport::{Transports, signing_keys},
+    transport::{Transports, bounce_keys, signing_keys},
 };
 
 /// What the worker needs.
@@ -71,7 +72,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let clock = SystemClock::shared();
     let queue = Bell::default();
     let metrics = Metrics::new();
-    let transports = Transports::of(&config, &store, &ids)?;
+    let transports = Transports::of(&config, &store, &link_key, &ids)?;
     let mailbox = transports.any_mailbox();
     let inbox = Inbox::new(store.clone(), ids.clone());
     let public_url = own.public_url.trim_end_matches('/').to_owned();
@@ -124,6 +125,24 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
             templates: templates.clone(),
             writer: writer.clone(),
         }));
+    }
+    if let Some(keys) = bounce_keys(&config)? {
+        router = router.merge(webhook::router(
+            keys,
+            &inbox,
+            clock.clone(),
+            &link_key,
+            metrics.clone(),
+        ));
+    }
+    if let Some(folder) = config.email.bounces.maildir.clone() {
+        let folder = BounceFolder {
+            folder,
+            inbox: inbox.clone(),
+            link_key: link_key.clone(),
+            metrics: metrics.clone(),
+        };
+        lifecycle.spawn("bounces", folder.run(lifecycle.soft()));
     }
     serve_http(router, http_listener, lifecycle);
     let templates = Arc::new(match &config.templates.folder {

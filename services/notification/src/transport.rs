@@ -5,14 +5,17 @@ mod clouds;
 use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use countersign_domain::{message::Delivery, order::Channel};
-use countersign_runtime::config::{Config, EmailTransport, Gateway, GatewayTransport, Twilio};
+use countersign_domain::{message::Delivery, order::Channel, secrets::LinkKey};
+use countersign_runtime::config::{
+    Config, Dkim, EmailTransport, Gateway, GatewayTransport, Twilio,
+};
 use countersign_store::{MailboxContent, MailboxItem, MailboxKey, Store};
 use secrecy::ExposeSecret as _;
 
 use crate::account::{Account, Limits};
 use crate::channel::{
     self, Content, KeyMeaning, Outcome, Outgoing, Reason, ReasonCode, Sender,
+    dkim::DkimConfig,
     email::{EmailConfig, EmailSender},
     gateway::{GatewayConfig, GatewaySender, GatewayTimeouts},
     signature::SigningKeys,
@@ -67,6 +70,7 @@ impl Transports {
     pub(crate) fn of(
         config: &Config,
         store: &Store,
+        link_key: &LinkKey,
         ids: &Arc<Ids>,
     ) -> Result<Self, TransportError> {
         let url = config.notification.public_url.trim_end_matches('/');
@@ -89,7 +93,7 @@ impl Transports {
                 account(
                     Channel::Email,
                     &config.email.transport,
-                    email(config, store)?,
+                    email(config, store, link_key)?,
                 ),
                 account(
                     Channel::Sms,
@@ -140,7 +144,19 @@ pub(crate) fn signing_keys(
         .map_err(TransportError::of(channel))
 }
 
-fn email(config: &Config, store: &Store) -> Result<Transport, TransportError> {
+/// The keys of those who report bounces, if any does.
+pub(crate) fn bounce_keys(config: &Config) -> Result<Option<SigningKeys>, TransportError> {
+    config
+        .email
+        .bounces
+        .secret
+        .clone()
+        .map(|secret| SigningKeys::parse(&[secret]))
+        .transpose()
+        .map_err(TransportError::of(Channel::Email))
+}
+
+fn email(config: &Config, store: &Store, link_key: &LinkKey) -> Result<Transport, TransportError> {
     if config.email.transport == EmailTransport::Mailbox {
         return Ok(Transport::Mailbox(store.clone()));
     }
@@ -160,10 +176,32 @@ fn email(config: &Config, store: &Store) -> Result<Transport, TransportError> {
     let sender = EmailSender::try_new(EmailConfig {
         reply_to: config.email.reply_to.clone(),
         max_connections: config.notification.letters_at_once,
+        bounce: config
+            .email
+            .bounces
+            .address
+            .clone()
+            .map(|address| (address, link_key.clone())),
+        dkim: dkim(&config.email.dkim, domain)?,
         ..EmailConfig::new(relay, from, domain)
     })
     .map_err(TransportError::of(Channel::Email))?;
     Ok(Transport::Carrier(Arc::new(sender)))
+}
+
+fn dkim(config: &Dkim, sender_domain: &str) -> Result<Option<DkimConfig>, TransportError> {
+    let Some(private_key) = config.private_key.clone() else {
+        return Ok(None);
+    };
+    let selector = config.selector.clone().ok_or_else(|| {
+        TransportError::missing(Channel::Email, "the selector of the DKIM key is missing")
+    })?;
+    let domain = config.domain.as_deref().unwrap_or(sender_domain).to_owned();
+    Ok(Some(DkimConfig {
+        domain,
+        selector,
+        private_key,
+    }))
 }
 
 fn gateway(

@@ -3,6 +3,7 @@
 //! See [`super::smtp`] for the conversation and for why it is our own. Here: the pool, and the class of every failure.
 
 use chrono::{DateTime, Utc};
+use countersign_domain::secrets::{BOUNCE_TOKEN_CHARS, LinkKey};
 use futures::{FutureExt, future::BoxFuture};
 use lettre::{Address, message::Mailbox};
 use rustls::ClientConfig;
@@ -17,10 +18,14 @@ use tokio::{
 
 use super::{
     Content, Doubtful, Outcome, Outgoing, Reason, ReasonCode, Reconciled, Sender, delivery_status,
-    letter::{Letter, Letterhead},
+    dkim::{DkimConfig, DkimError, DkimSigner},
+    letter::{BounceAddress, Letter, Letterhead},
     relay::{Relay, RelayError, RelayUrl, system_tls},
     smtp::{Cause, Failure, Parcel, Phase, Session, SmtpTimeouts},
 };
+
+/// The longest name of a bounce address: local parts have 64 characters at most, and a plus sign and the token follow.
+const BOUNCE_USER_MAX: usize = 63 - BOUNCE_TOKEN_CHARS;
 
 /// How letters are sent.
 #[derive(Clone, Debug)]
@@ -31,9 +36,11 @@ pub struct EmailConfig {
     pub from: String,
     /// Where answers by mail go.
     pub reply_to: Option<String>,
-    /// Where bounces go: `bounce@example.com` becomes `bounce+{message}-{generation}@example.com`. Without it they
-    /// go to the writer.
-    pub bounce: Option<String>,
+    /// Where bounces go, and what proves that they are about a letter of ours: `bounce@example.com` becomes
+    /// `bounce+{token}@example.com`. Without it they go to the writer.
+    pub bounce: Option<(String, LinkKey)>,
+    /// How letters are signed; not at all without it.
+    pub dkim: Option<DkimConfig>,
     /// Right half of every Message-ID, our own domain.
     pub message_domain: String,
     /// How we call ourselves in EHLO.
@@ -61,6 +68,7 @@ impl EmailConfig {
             from: from.into(),
             reply_to: None,
             bounce: None,
+            dkim: None,
             hello_name: domain.clone(),
             message_domain: domain,
             timeouts: SmtpTimeouts::default(),
@@ -88,6 +96,12 @@ pub enum EmailConfigError {
         /// The setting.
         field: &'static str,
     },
+    /// The bounce address leaves no room for the token in its local part.
+    #[error("bounce must have at most {} characters before the @", BOUNCE_USER_MAX)]
+    LongBounce,
+    /// Letters cannot be signed.
+    #[error("setting up DKIM")]
+    Dkim(#[source] DkimError),
     /// Encryption cannot be set up.
     #[error("setting up the relay")]
     Relay(#[source] RelayError),
@@ -114,7 +128,12 @@ impl EmailSender {
                 .as_deref()
                 .map(|text| mailbox("reply_to", text))
                 .transpose()?,
-            bounce: config.bounce.as_deref().map(bounce_address).transpose()?,
+            bounce: config.bounce.map(bounce_address).transpose()?,
+            dkim: config
+                .dkim
+                .map(|dkim| DkimSigner::try_new(&dkim))
+                .transpose()
+                .map_err(EmailConfigError::Dkim)?,
             message_domain: domain("message_domain", config.message_domain)?,
         };
         let tls = match config.tls {
@@ -266,8 +285,12 @@ fn mailbox(field: &'static str, text: &str) -> Result<Mailbox, EmailConfigError>
     }
 }
 
-fn bounce_address(text: &str) -> Result<Address, EmailConfigError> {
-    mailbox("bounce", text).map(|mailbox| mailbox.email)
+fn bounce_address((text, key): (String, LinkKey)) -> Result<BounceAddress, EmailConfigError> {
+    let address: Address = mailbox("bounce", &text)?.email;
+    if address.user().len() > BOUNCE_USER_MAX {
+        return Err(EmailConfigError::LongBounce);
+    }
+    Ok(BounceAddress { address, key })
 }
 
 fn domain(field: &'static str, text: String) -> Result<String, EmailConfigError> {

@@ -15,18 +15,26 @@ use lettre::{
 use secrecy::ExposeSecret;
 use std::time::{Duration, SystemTime};
 
-use super::{EmailContent, Outgoing, Reason, ReasonCode};
+use countersign_domain::{ids::DeliveryId, secrets::LinkKey};
+
+use super::{EmailContent, Outgoing, Reason, ReasonCode, dkim::DkimSigner};
 
 /// Longest line without its end (RFC 5322).
 const MAX_LINE: usize = 998;
 
 /// Who writes, as it stands in every letter.
-#[derive(Clone, Debug)]
 pub(crate) struct Letterhead {
     pub(crate) from: Mailbox,
     pub(crate) reply_to: Option<Mailbox>,
-    pub(crate) bounce: Option<Address>,
+    pub(crate) bounce: Option<BounceAddress>,
     pub(crate) message_domain: String,
+    pub(crate) dkim: Option<DkimSigner>,
+}
+
+/// Where letters come back to that cannot be delivered.
+pub(crate) struct BounceAddress {
+    pub(crate) address: Address,
+    pub(crate) key: LinkKey,
 }
 
 /// A letter ready for the wire.
@@ -83,7 +91,11 @@ impl Letterhead {
             .subject(&content.subject)
             .date(date(outgoing))
             .message_id(Some(format!("<{message_id}>")))
-            .raw_header(header("Auto-Submitted", "auto-generated"));
+            .raw_header(header("Auto-Submitted", "auto-generated"))
+            .raw_header(header(
+                "Feedback-ID",
+                &format!("{}:{}:countersign", content.kind, self.message_domain),
+            ));
         if let Some(reply_to) = &self.reply_to {
             builder = builder.reply_to(reply_to.clone());
         }
@@ -113,7 +125,15 @@ impl Letterhead {
                     .singlepart(part(ContentType::TEXT_HTML, &content.html)),
             )
             .map_err(|_| LetterError::content("the letter cannot be made"))?;
-        let data = for_the_wire(&message.formatted()).map_err(LetterError::content)?;
+        let mut bytes = message.formatted();
+        if let Some(dkim) = &self.dkim {
+            let mut signed = dkim
+                .sign(&bytes, outgoing.created_at.timestamp())
+                .ok_or_else(|| LetterError::content("the letter cannot be signed"))?;
+            signed.append(&mut bytes);
+            bytes = signed;
+        }
+        let data = for_the_wire(&bytes).map_err(LetterError::content)?;
         Ok(Letter {
             from: from.to_string(),
             to: to.to_string(),
@@ -128,13 +148,12 @@ impl Letterhead {
         let Some(bounce) = &self.bounce else {
             return Ok(self.from.email.clone());
         };
-        let user = format!(
-            "{}+{}-{}",
-            bounce.user(),
-            outgoing.message_id.simple(),
-            outgoing.generation
+        let token = bounce.key.bounce_token(
+            DeliveryId::from_uuid(outgoing.message_id),
+            outgoing.generation,
         );
-        Address::new(user, bounce.domain())
+        let user = format!("{}+{token}", bounce.address.user());
+        Address::new(user, bounce.address.domain())
             .map_err(|_| LetterError::content("the bounce address cannot be made"))
     }
 }

@@ -8,6 +8,7 @@ mod answer;
 pub mod approved;
 pub mod callback;
 mod delivery_status;
+pub mod dkim;
 pub mod email;
 mod exchange;
 pub mod gateway;
@@ -137,6 +138,8 @@ pub struct EmailContent {
     pub html: String,
     /// HTTPS address that stops such mail by one click (RFC 8058), when the message may be declined.
     pub unsubscribe: Option<String>,
+    /// Kind of message in small letters: mailbox providers count complaints by it (Feedback-ID).
+    pub kind: &'static str,
 }
 
 /// A text message.

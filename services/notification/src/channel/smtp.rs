@@ -29,7 +29,7 @@ use tokio_rustls::TlsConnector;
 
 pub(crate) use reply::Reply;
 pub(crate) use wire::Cause;
-use wire::{Stream, Wire};
+use wire::{Stream, Wire, xtext};
 
 use super::relay::{Relay, TlsPolicy};
 use crate::failpoint;
@@ -215,7 +215,10 @@ impl Session {
         let (mail, rcpt) = if self.abilities.dsn {
             (
                 format!("MAIL FROM:<{from}> RET=HDRS ENVID={envelope_id}\r\n"),
-                format!("RCPT TO:<{to}> NOTIFY=FAILURE,DELAY\r\n"),
+                format!(
+                    "RCPT TO:<{to}> NOTIFY=FAILURE,DELAY ORCPT=rfc822;{}\r\n",
+                    xtext(to)
+                ),
             )
         } else {
             (

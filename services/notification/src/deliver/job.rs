@@ -26,6 +26,7 @@ use crate::{
     channel::{self, Content, Outcome, Outgoing, Reason, ReasonCode, Reconciled},
     context::language,
     failpoint,
+    template::MessageKind,
     verdict::{Judged, Resolved, Tried, judge, resolve, unknown_template},
 };
 
@@ -253,7 +254,7 @@ impl Job {
             .order
             .as_ref()
             .ok_or_else(|| wrong("there is no such order".to_owned()))?;
-        let kind =
+        let kind: MessageKind =
             delivery
                 .kind
                 .as_str()
@@ -262,10 +263,16 @@ impl Job {
                     Unwritable::Unknown(error.to_string())
                 })?;
         let context = courier.writer.context(delivery, order, self.round.as_ref());
-        courier
+        let mut rendered = courier
             .templates
             .render(kind, carried_by(delivery), language(order), &context)
-            .map_err(|error| wrong(error.to_string()))
+            .map_err(|error| wrong(error.to_string()))?;
+        if let Content::Email(letter) = &mut rendered
+            && kind.may_be_declined()
+        {
+            letter.unsubscribe = courier.writer.unsubscribe_link(delivery);
+        }
+        Ok(rendered)
     }
 
     /// After this moment the message is of no use.
@@ -285,7 +292,8 @@ impl Job {
 
     fn judged(&self, courier: &Courier, outcome: &Outcome) -> Judged {
         let channel = self.claimed.delivery.channel.as_str();
-        courier.metrics.attempt(channel, outcome.as_str());
+        let reason = outcome.reason().map_or("", |reason| reason.code.as_str());
+        courier.metrics.attempt(channel, outcome.as_str(), reason);
         if let Some(reason) = outcome.reason() {
             tracing::warn!(outcome = outcome.as_str(), reason = %reason, "a try did not succeed");
         }

@@ -91,6 +91,15 @@ impl Forwarder {
                 self.status_by_id(reply, provider_id, *status, code.clone())
                     .await
             }
+            ReplyContent::Bounce {
+                delivery,
+                generation,
+                bounce,
+                code,
+            } => {
+                self.bounce(*delivery, *generation, *bounce, code.as_deref())
+                    .await
+            }
             ReplyContent::OptOut {
                 recipient,
                 channel,
@@ -346,7 +355,7 @@ const fn call_outcome(delivery: &Delivery, status: GatewayStatus) -> Option<Call
         GatewayStatus::Busy => Some(CallOutcome::Busy),
         GatewayStatus::Machine => Some(CallOutcome::Machine),
         GatewayStatus::Failed => Some(CallOutcome::Failed),
-        GatewayStatus::Underway | GatewayStatus::Delivered => None,
+        GatewayStatus::Underway | GatewayStatus::Delivered | GatewayStatus::Bounced => None,
     }
 }
 

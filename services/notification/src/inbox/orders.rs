@@ -169,6 +169,7 @@ impl OrderCalls {
             | ReplyContent::Status { .. }
             | ReplyContent::Report { .. }
             | ReplyContent::StatusById { .. }
+            | ReplyContent::Bounce { .. }
             | ReplyContent::OptOut { .. } => {
                 return Told::Never("NOT_FOR_ORDERS".to_owned());
             }

@@ -38,6 +38,11 @@ impl Guard {
         }
     }
 
+    /// The recipient behind a link that stops letters.
+    pub(super) fn unsubscribing(&self, token: &str) -> Option<[u8; 32]> {
+        self.key.read_unsubscribe_token(token)
+    }
+
     /// The hidden field of every form on a page.
     pub(super) fn form_token(&self, page: &str) -> String {
         self.key.form_token(&token_hash(page))

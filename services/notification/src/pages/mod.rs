@@ -1,7 +1,8 @@
 //! Pages for the customer's browser: the order page that a link opens, and the local mailbox of a trial run.
 //!
 //! Opening a page changes nothing, because mail scanners open links; only a form does, and a form counts only with the
-//! token that its page gave out. What a customer answers goes to an [`AnswerSink`] and is shown as "being recorded"
+//! token that its page gave out; the one exception is the form that stops letters, which mail programs send by themselves.
+//! What a customer answers goes to an [`AnswerSink`] and is shown as "being recorded"
 //! until the order-service has applied it. No page needs a script.
 
 mod answer;
@@ -13,6 +14,7 @@ mod mailbox;
 mod order_page;
 mod rating;
 mod render;
+mod unsubscribe;
 mod view;
 mod words;
 
@@ -140,6 +142,7 @@ pub fn router(state: PagesState) -> Router {
         .route("/o/{token}/object", post(order_page::object))
         .route("/o/{token}/ask", post(order_page::ask))
         .route("/o/{token}/rate", post(order_page::rate))
+        .route("/u/{token}", get(unsubscribe::show).post(unsubscribe::stop))
         .layer(middleware::from_fn_with_state(
             state.clone(),
             limit::within_limits,

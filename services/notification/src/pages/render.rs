@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::{PagesError, words::Language};
 
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 7] = [
     ("base.html", include_str!("../../templates/pages/base.html")),
     (
         "order.html",
@@ -29,6 +29,10 @@ const TEMPLATES: [(&str, &str); 6] = [
     (
         "notice.html",
         include_str!("../../templates/pages/notice.html"),
+    ),
+    (
+        "unsubscribe.html",
+        include_str!("../../templates/pages/unsubscribe.html"),
     ),
     (
         "welcome.html",
@@ -180,6 +184,11 @@ impl Pages {
             company => self.company.clone(),
             ..content
         })
+    }
+
+    /// The words of all languages, for pages that are in all of them.
+    pub(super) const fn words(&self) -> &BTreeMap<&'static str, Value> {
+        &self.words
     }
 
     /// Fills a page in.

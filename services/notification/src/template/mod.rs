@@ -278,6 +278,7 @@ impl Page<'_> {
             text: squeeze(&text),
             html,
             unsubscribe: None,
+            kind: self.kind.file(),
         }))
     }
 

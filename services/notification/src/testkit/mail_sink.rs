@@ -92,6 +92,8 @@ pub struct MailSinkConfig {
     pub login_methods: &'static str,
     /// Keeps whole messages. Without it only counts, for benches.
     pub keep_mails: bool,
+    /// What it offers besides encryption and login.
+    pub extensions: &'static [&'static str],
     /// A tiny receive buffer, so that a sink that does not read blocks the writer early.
     pub small_window: bool,
 }
@@ -104,6 +106,7 @@ impl Default for MailSinkConfig {
             login: None,
             login_methods: "PLAIN LOGIN",
             keep_mails: true,
+            extensions: &["8BITMIME", "DSN"],
             small_window: false,
         }
     }

@@ -75,11 +75,14 @@ impl Talk {
     }
 
     fn hello(&self) -> String {
-        let mut lines = vec![
-            "sink.example".to_owned(),
-            "8BITMIME".to_owned(),
-            "DSN".to_owned(),
-        ];
+        let mut lines = vec!["sink.example".to_owned()];
+        lines.extend(
+            self.state
+                .config
+                .extensions
+                .iter()
+                .map(|&word| word.to_owned()),
+        );
         if self.state.config.tls == SinkTls::StartTls && !self.encrypted {
             lines.push("STARTTLS".to_owned());
         }

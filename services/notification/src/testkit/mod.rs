@@ -13,6 +13,7 @@
 )]
 
 mod alibaba_stub;
+mod bounce_report;
 mod gateway_stub;
 mod http_talk;
 mod mail_sink;
@@ -23,6 +24,7 @@ mod tls;
 mod twilio_stub;
 
 pub use alibaba_stub::{AlibabaAccepted, AlibabaStub};
+pub use bounce_report::bounce_report;
 pub use gateway_stub::{AcceptedMessage, GatewayStub};
 pub use http_talk::{Answer, SeenRequest};
 pub use mail_sink::{Act, MailSink, MailSinkConfig, ReceivedMail, SinkTls, Stage};

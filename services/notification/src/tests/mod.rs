@@ -3,6 +3,7 @@
 mod alibaba;
 mod gateways;
 mod hours;
+mod letters;
 mod operator;
 mod stub;
 mod twilio;

@@ -82,6 +82,8 @@ codes! {
         Gateway = "GATEWAY",
         /// The address does not exist.
         BadAddress = "BAD_ADDRESS",
+        /// Called a letter of ours spam.
+        Complaint = "COMPLAINT",
         /// Told to a member of staff.
         Staff = "STAFF",
     }

@@ -155,6 +155,18 @@ pub enum ReplyContent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<String>,
     },
+    /// What a mail server or relay says of a letter afterwards.
+    Bounce {
+        /// Which letter.
+        delivery: Uuid,
+        /// Of which generation.
+        generation: u32,
+        /// What it says.
+        bounce: BounceKind,
+        /// Enhanced status code (RFC 3463), such as 5.1.1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+    },
     /// The recipient does not want to be written to by a channel, or wants to again.
     OptOut {
         /// Who.
@@ -182,6 +194,22 @@ codes! {
         Failed = "FAILED",
         /// It arrived.
         Delivered = "DELIVERED",
+        /// It came back, even if it had seemed to arrive.
+        Bounced = "BOUNCED",
+    }
+}
+
+codes! {
+    /// What a mail server or relay says of a letter that it had taken over, from the harmless to the worst.
+    pub enum BounceKind {
+        /// Not delivered yet; it is still being tried, or the other side gives no final answer.
+        Delayed = "DELAYED",
+        /// Could not be delivered, for a reason that is not the address.
+        Failed = "FAILED",
+        /// There is no such address.
+        BadAddress = "BAD_ADDRESS",
+        /// The recipient called it spam.
+        Complaint = "COMPLAINT",
     }
 }
 
@@ -200,6 +228,7 @@ impl ReplyContent {
             Self::Status { .. } => "STATUS",
             Self::Report { .. } => "REPORT",
             Self::StatusById { .. } => "STATUS_BY_ID",
+            Self::Bounce { .. } => "BOUNCE",
             Self::OptOut { .. } => "OPT_OUT",
             Self::Unreachable { .. } => "UNREACHABLE",
         }
@@ -217,7 +246,7 @@ impl fmt::Debug for ReplyContent {
 pub struct Reply {
     /// Ours; the request id of the calls that it leads to.
     pub id: ReplyId,
-    /// Who brought it: `PAGE`, `SMS_GATEWAY`, `PHONE_GATEWAY`.
+    /// Who brought it: `PAGE`, `SMS_GATEWAY`, `PHONE_GATEWAY`, `BOUNCE_FOLDER`, `MAIL_WEBHOOK`.
     pub source: String,
     /// The source's id of it; the same id a second time is the same reply.
     pub source_event_id: String,

@@ -1,6 +1,8 @@
 //! The customer's link and code. Neither is stored: both are made from a secret key, and the
 //! database keeps hashes only, so that a copy of it opens no order page (RELIABILITY, J-07).
 
+mod mail;
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -11,6 +13,7 @@ use subtle::ConstantTimeEq;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::ids::OrderId;
+pub use mail::BOUNCE_TOKEN_CHARS;
 
 /// The shortest key that is taken, in bytes: as long as the hash, as RFC 2104 §3 advises.
 pub const MIN_KEY_BYTES: usize = 32;

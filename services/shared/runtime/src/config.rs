@@ -16,6 +16,7 @@ use self::layers::Layer;
 
 mod clouds;
 mod layers;
+mod letters;
 mod links;
 mod redact;
 mod sections;
@@ -24,6 +25,7 @@ mod validate;
 
 pub use self::{
     clouds::{Alibaba, NamedGaps, NumberedGaps, Tencent, TextsByKind},
+    letters::{Bounces, Dkim},
     links::LinkKeyError,
     sections::{
         Company, Database, Email, EmailTransport, Gateway, GatewayTransport, Links, LogFormat,

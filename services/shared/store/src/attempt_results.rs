@@ -291,7 +291,7 @@ impl JoinedUpdate {
     }
 }
 
-/// Makes the next channel of messages due now whose channel before it has failed.
+/// Makes the next channel of messages due now whose channel before it has failed or may not be used.
 pub(crate) async fn hurry(
     transaction: &DatabaseTransaction,
     rows: &[deliveries::Model],

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Store,
+    attempt_results::hurry,
     bulk::Bulk,
     delivery_rows::{end_deliveries, lock_orders_deliveries, open_gates, padded},
     entity::{attempts, deliveries},
@@ -75,7 +76,7 @@ pub enum StartOutcome {
     Lost,
     /// The order has changed since; the delivery is finished.
     Superseded,
-    /// The recipient does not want it; the delivery is finished.
+    /// The recipient does not want it; the delivery is finished and the next channel is due.
     Suppressed,
 }
 
@@ -138,6 +139,7 @@ impl Store {
         let mut values = Vec::new();
         let mut superseded = Vec::new();
         let mut suppressed = Vec::new();
+        let mut passed_over = Vec::new();
         let mut ended_orders = BTreeSet::new();
         for start in starts {
             let outcome = match held.get(&start.delivery.as_uuid()) {
@@ -149,6 +151,7 @@ impl Store {
                 }
                 Some(row) if current.is_unwelcome(row) => {
                     suppressed.push(row.id);
+                    passed_over.push((row.order_id, row.seq, row.step));
                     ended_orders.insert(row.order_id);
                     StartOutcome::Suppressed
                 }
@@ -201,6 +204,7 @@ impl Store {
         )
         .await?;
         let rows = lock_orders_deliveries(transaction, ended_orders.into_iter().collect()).await?;
+        hurry(transaction, &rows, &passed_over, now).await?;
         open_gates(transaction, &rows, now).await?;
         Ok(outcomes)
     }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use countersign_domain::{
     ids::DeliveryId,
     message::{Delivery, DeliveryState},
+    order::Channel,
     reply::GatewayStatus,
 };
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
@@ -65,13 +66,17 @@ impl Store {
                 if before == DeliveryState::Leased {
                     return Ok(News::TooEarly);
                 }
-                let Some(after) = next_state(before, row.attempts > 0, status) else {
+                let is_letter = row.channel == Channel::Email.as_str();
+                let Some(after) = next_state(before, row.attempts > 0, is_letter, status) else {
                     return Ok(News::Old(Box::new(delivery(row.clone())?)));
                 };
                 after.as_str().clone_into(&mut row.state);
                 row.finish_time = Some(now);
                 row.lease_token = None;
-                row.provider_id = Some(provider_id);
+                // A bounce does not know by what id the relay took the letter over.
+                if !provider_id.is_empty() {
+                    row.provider_id = Some(provider_id);
+                }
                 row.last_error = error;
                 let failed =
                     (after == DeliveryState::Failed).then_some((row.order_id, row.seq, row.step));
@@ -102,6 +107,7 @@ impl Store {
 const fn next_state(
     before: DeliveryState,
     tried: bool,
+    is_letter: bool,
     status: GatewayStatus,
 ) -> Option<DeliveryState> {
     // The gateway cannot know a message that we never tried to send.
@@ -109,15 +115,25 @@ const fn next_state(
         return None;
     }
     match (before, status) {
-        (DeliveryState::Delivered, _) => None,
-        (_, GatewayStatus::Delivered) => Some(DeliveryState::Delivered),
+        // A mail server may take a letter over and send it back later.
         (
+            DeliveryState::Ready
+            | DeliveryState::Sent
+            | DeliveryState::InDoubt
+            | DeliveryState::Delivered,
+            GatewayStatus::Bounced,
+        )
+        | (
             DeliveryState::Ready | DeliveryState::Sent | DeliveryState::InDoubt,
             GatewayStatus::Failed
             | GatewayStatus::NoAnswer
             | GatewayStatus::Busy
             | GatewayStatus::Machine,
         ) => Some(DeliveryState::Failed),
+        (DeliveryState::Delivered, _) | (_, GatewayStatus::Bounced) => None,
+        // Relays tell in any sequence: a letter that came back did not arrive, whatever was told before.
+        (DeliveryState::Failed, GatewayStatus::Delivered) if is_letter => None,
+        (_, GatewayStatus::Delivered) => Some(DeliveryState::Delivered),
         (DeliveryState::Ready | DeliveryState::InDoubt, GatewayStatus::Underway) => {
             Some(DeliveryState::Sent)
         }
@@ -132,7 +148,7 @@ mod tests {
     #[test]
     fn news_in_any_sequence_never_goes_back() {
         use DeliveryState::{Delivered, Failed, InDoubt, Ready, Sent};
-        let next = |before, status| next_state(before, true, status);
+        let next = |before, status| next_state(before, true, false, status);
         assert_eq!(next(Sent, GatewayStatus::Delivered), Some(Delivered));
         assert_eq!(next(Delivered, GatewayStatus::Underway), None);
         assert_eq!(next(Delivered, GatewayStatus::Failed), None);
@@ -140,6 +156,23 @@ mod tests {
         assert_eq!(next(Failed, GatewayStatus::Delivered), Some(Delivered));
         assert_eq!(next(Ready, GatewayStatus::Underway), Some(Sent));
         assert_eq!(next(InDoubt, GatewayStatus::NoAnswer), Some(Failed));
-        assert_eq!(next_state(Ready, false, GatewayStatus::Delivered), None);
+        assert_eq!(
+            next_state(Ready, false, false, GatewayStatus::Delivered),
+            None
+        );
+    }
+
+    #[test]
+    fn e_17_a_letter_that_came_back_stays_so_whatever_was_told_before() {
+        use DeliveryState::{Delivered, Failed, InDoubt, Ready, Sent, Superseded};
+        let next = |before, status| next_state(before, true, true, status);
+        for before in [Ready, Sent, InDoubt, Delivered] {
+            assert_eq!(next(before, GatewayStatus::Bounced), Some(Failed));
+        }
+        assert_eq!(next(Failed, GatewayStatus::Bounced), None);
+        assert_eq!(next(Superseded, GatewayStatus::Bounced), None);
+        assert_eq!(next(Failed, GatewayStatus::Delivered), None);
+        assert_eq!(next(Sent, GatewayStatus::Delivered), Some(Delivered));
+        assert_eq!(next_state(Ready, false, true, GatewayStatus::Bounced), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes to and from the relay, plain or encrypted, with a bound on what is read.
 
-use std::io;
+use std::{fmt::Write as _, io};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -150,4 +150,18 @@ impl Wire {
 
 fn trim_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// The writing of addresses in parameters (RFC 3461 section 4).
+pub(super) fn xtext(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && !matches!(byte, b'+' | b'=') {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            write!(out, "+{byte:02X}").ok();
+        }
+    }
+    out
 }

@@ -1,4 +1,5 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
+use countersign_domain::{ids::DeliveryId, secrets::LinkKey};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -17,6 +18,10 @@ use crate::{
 const TEXT: &str = "Dear Li Wei,\n\n.\n..two dots\nFrom now on\n你好\n";
 const HTML: &str = "<p>Dear Li Wei</p>";
 
+pub(super) fn link_key() -> LinkKey {
+    LinkKey::new(&[7; 32]).unwrap()
+}
+
 fn short() -> SmtpTimeouts {
     SmtpTimeouts {
         connect: Duration::from_secs(2),
@@ -29,40 +34,41 @@ fn short() -> SmtpTimeouts {
     }
 }
 
-fn config(url: &str) -> EmailConfig {
+pub(super) fn config(url: &str) -> EmailConfig {
     let mut config = EmailConfig::new(
         url.parse().unwrap(),
         "Hua Trading <orders@hua.example>",
         "hua.example",
     );
-    config.bounce = Some("bounce@hua.example".to_owned());
+    config.bounce = Some(("bounce@hua.example".to_owned(), link_key()));
     config.timeouts = short();
     config
 }
 
-fn plain(sink: &MailSink) -> EmailConfig {
+pub(super) fn plain(sink: &MailSink) -> EmailConfig {
     config(&format!("smtp://{}?tls=none", sink.address()))
 }
 
-fn sender(sink: &MailSink) -> EmailSender {
+pub(super) fn sender(sink: &MailSink) -> EmailSender {
     EmailSender::try_new(plain(sink)).unwrap()
 }
 
-fn letter() -> Outgoing {
+pub(super) fn letter() -> Outgoing {
     letter_with(TEXT)
 }
 
-fn letter_with(text: &str) -> Outgoing {
+pub(super) fn letter_with(text: &str) -> Outgoing {
     let content = EmailContent {
         subject: "请确认您的订单 CS-1".to_owned(),
         text: text.to_owned(),
         html: HTML.to_owned(),
         unsubscribe: None,
+        kind: "confirmation_request",
     };
     outgoing("li.wei@customer.example", Content::Email(content))
 }
 
-async fn send(sender: &EmailSender, message: &Outgoing) -> Outcome {
+pub(super) async fn send(sender: &EmailSender, message: &Outgoing) -> Outcome {
     sender.send(message, now()).await
 }
 
@@ -91,7 +97,7 @@ fn assert_config(outcome: &Outcome, code: ReasonCode) {
     );
 }
 
-fn assert_permanent(outcome: &Outcome, code: ReasonCode, bad: bool) {
+pub(super) fn assert_permanent(outcome: &Outcome, code: ReasonCode, bad: bool) {
     assert!(
         matches!(outcome, Outcome::Permanent { reason, bad_recipient }
             if reason.code == code && *bad_recipient == bad),
@@ -99,7 +105,7 @@ fn assert_permanent(outcome: &Outcome, code: ReasonCode, bad: bool) {
     );
 }
 
-fn assert_sent(outcome: &Outcome) {
+pub(super) fn assert_sent(outcome: &Outcome) {
     assert!(matches!(outcome, Outcome::Sent { .. }), "{outcome:?}");
 }
 
@@ -108,7 +114,7 @@ fn reply(text: &str) -> Act {
 }
 
 /// No bare CR or LF, no long line, every leading dot doubled, one final dot.
-fn assert_wire(mail: &ReceivedMail) {
+pub(super) fn assert_wire(mail: &ReceivedMail) {
     let wire = &mail.wire;
     let mut lines = wire
         .split_inclusive(|byte| *byte == b'\n')
@@ -124,7 +130,7 @@ fn assert_wire(mail: &ReceivedMail) {
 }
 
 /// The decoded parts of the letter.
-fn parts(mail: &ReceivedMail) -> Vec<String> {
+pub(super) fn parts(mail: &ReceivedMail) -> Vec<String> {
     let message = String::from_utf8(mail.message()).unwrap();
     let kind = mail.header("content-type").unwrap();
     let boundary = kind
@@ -158,15 +164,22 @@ async fn a_letter_arrives_whole_with_its_headers() {
         }
     );
     let mail = sink.mails().pop().unwrap();
-    let simple = message.message_id.simple();
+    let token = link_key().bounce_token(DeliveryId::from_uuid(message.message_id), 1);
     assert_eq!(
         mail.from,
         format!(
-            "<bounce+{simple}-1@hua.example> RET=HDRS ENVID={}-1",
+            "<bounce+{token}@hua.example> RET=HDRS ENVID={}-1",
             message.message_id
         )
     );
-    assert_eq!(mail.to, ["<li.wei@customer.example> NOTIFY=FAILURE,DELAY"]);
+    assert_eq!(
+        mail.to,
+        ["<li.wei@customer.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;li.wei@customer.example"]
+    );
+    assert_eq!(
+        mail.header("feedback-id").unwrap(),
+        "confirmation_request:hua.example:countersign"
+    );
     assert_eq!(mail.header("message-id").unwrap(), format!("<{id}>"));
     assert_eq!(
         mail.header("date").unwrap(),

@@ -2,7 +2,9 @@
 
 mod alibaba;
 mod contract;
+mod dkim;
 mod gateway;
+mod letters;
 mod mail;
 mod tencent;
 mod twilio;

@@ -6,3 +6,4 @@ mod mailbox;
 mod order_page;
 mod rating;
 mod stage;
+mod unsubscribe;

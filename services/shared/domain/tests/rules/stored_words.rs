@@ -68,6 +68,7 @@ fn all() -> Vec<(&'static str, String)> {
         order::Channel,
         reply::ReplyState,
         reply::GatewayStatus,
+        reply::BounceKind,
         survey::SurveyKind,
         survey::SurveyState,
         survey::WithheldReason,

@@ -13,9 +13,11 @@ use super::{ConfigError, read};
 const PREFIX: &str = "COUNTERSIGN__";
 
 /// Secrets that may stand in a file of their own: section, key, key of the file.
-const SECRETS: [(&str, &str, &str); 14] = [
+const SECRETS: [(&str, &str, &str); 16] = [
     ("database", "url", "url_file"),
     ("email", "url", "url_file"),
+    ("email.dkim", "private_key", "private_key_file"),
+    ("email.bounces", "secret", "secret_file"),
     ("sms", "secret", "secret_file"),
     ("phone", "secret", "secret_file"),
     ("sms.alibaba", "access_key_secret", "access_key_secret_file"),

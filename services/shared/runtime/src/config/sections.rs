@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     clouds::{Alibaba, Tencent},
+    letters::{Bounces, Dkim},
     redact,
     twilio::Twilio,
 };
@@ -160,6 +161,10 @@ pub struct Email {
     pub from: String,
     /// Where answers go when not to the sender.
     pub reply_to: Option<String>,
+    /// How letters are signed.
+    pub dkim: Dkim,
+    /// How the worker hears of letters that did not arrive.
+    pub bounces: Bounces,
 }
 
 impl Default for Email {
@@ -170,6 +175,8 @@ impl Default for Email {
             url_file: None,
             from: "Countersign <orders@localhost>".to_owned(),
             reply_to: None,
+            dkim: Dkim::default(),
+            bounces: Bounces::default(),
         }
     }
 }

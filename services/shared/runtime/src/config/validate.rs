@@ -183,6 +183,27 @@ impl Config {
             "email.reply_to",
             "must be an address",
         );
+        problems.unless(
+            email.dkim.private_key.is_none() || email.dkim.selector.is_some(),
+            "email.dkim.selector",
+            "is needed with a private key",
+        );
+        let bounces = &email.bounces;
+        problems.unless(
+            bounces.address.as_deref().is_none_or(is_mailbox),
+            "email.bounces.address",
+            "must be an address",
+        );
+        problems.unless(
+            bounces.address.is_some() || (bounces.maildir.is_none() && bounces.secret.is_none()),
+            "email.bounces.address",
+            "is needed for hearing of bounces: they are recognised by it",
+        );
+        problems.unless(
+            bounces.secret.as_ref().is_none_or(is_webhook_secret),
+            "email.bounces.secret",
+            "must be whsec_ and 24 to 64 bytes in base64",
+        );
     }
 
     fn check_rest(&self, problems: &mut Problems) {
@@ -218,13 +239,8 @@ impl Config {
 fn check_gateway(gateway: &Gateway, section: &str, problems: &mut Problems) {
     clouds::check(gateway, section, problems);
     if let Some(secret) = &gateway.secret {
-        // The Standard Webhooks specification: 24 to 64 random bytes, in base64 behind the prefix.
-        let bytes = secret
-            .expose_secret()
-            .strip_prefix("whsec_")
-            .and_then(|key| STANDARD.decode(key).ok());
         problems.unless(
-            bytes.is_some_and(|bytes| (24..=64).contains(&bytes.len())),
+            is_webhook_secret(secret),
             &format!("{section}.secret"),
             "must be whsec_ and 24 to 64 bytes in base64",
         );
@@ -245,6 +261,15 @@ fn check_gateway(gateway: &Gateway, section: &str, problems: &mut Problems) {
             message,
         );
     }
+}
+
+/// The Standard Webhooks specification: 24 to 64 random bytes, in base64 behind the prefix.
+fn is_webhook_secret(secret: &SecretString) -> bool {
+    secret
+        .expose_secret()
+        .strip_prefix("whsec_")
+        .and_then(|key| STANDARD.decode(key).ok())
+        .is_some_and(|bytes| (24..=64).contains(&bytes.len()))
 }
 
 /// These are shown and logged as they are, so they must not hold a password.
