@@ -268,7 +268,7 @@ impl Job {
             .render(kind, carried_by(delivery), language(order), &context)
             .map_err(|error| wrong(error.to_string()))?;
         if let Content::Email(letter) = &mut rendered
-            && kind.may_be_declined()
+            && delivery.kind.may_be_declined()
         {
             letter.unsubscribe = courier.writer.unsubscribe_link(delivery);
         }

@@ -76,29 +76,6 @@ kinds! {
     Survey = "SURVEY" / "survey",
 }
 
-impl MessageKind {
-    /// Whether the letter says how to stop such letters by one click (RFC 8058).
-    ///
-    /// Courtesy does: the order page tells the same, so nobody misses anything who declines it. A letter that the customer
-    /// must act upon, that is the record of an agreement, or that answers what the customer said does not: mail programs
-    /// show the button next to the sender's name, and one tap too many would take the order's own papers away.
-    pub const fn may_be_declined(self) -> bool {
-        match self {
-            Self::Dispatched | Self::OutForDelivery | Self::Delivered | Self::Survey => true,
-            Self::Acknowledgement
-            | Self::ProblemFound
-            | Self::ConfirmationRequest
-            | Self::ConfirmationReminder
-            | Self::OrderConfirmed
-            | Self::OrderAmended
-            | Self::OrderCancelled
-            | Self::OrderRejected
-            | Self::ObjectionReceived
-            | Self::Delayed => false,
-        }
-    }
-}
-
 impl fmt::Display for MessageKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -182,6 +182,27 @@ impl MessageKind {
     pub const fn is_independent(self) -> bool {
         !matches!(self, Self::ConfirmationReminder)
     }
+
+    /// Whether the customer may stop such messages and still get the others (RFC 8058).
+    ///
+    /// Courtesy may be declined: the order page tells the same, so nobody misses anything. What the customer must act upon,
+    /// what is the record of an agreement, and what answers the customer may not: mail programs show the button next to the
+    /// sender's name, and one tap too many would take the order's own papers away.
+    pub const fn may_be_declined(self) -> bool {
+        match self {
+            Self::Dispatched | Self::OutForDelivery | Self::Delivered | Self::Survey => true,
+            Self::Acknowledgement
+            | Self::ProblemFound
+            | Self::ConfirmationRequest
+            | Self::ConfirmationReminder
+            | Self::OrderConfirmed
+            | Self::OrderAmended
+            | Self::OrderCancelled
+            | Self::OrderRejected
+            | Self::ObjectionReceived
+            | Self::Delayed => false,
+        }
+    }
 }
 
 /// A message that follows from a change; it stands in the outbox in the same transaction.

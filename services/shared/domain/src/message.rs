@@ -76,7 +76,7 @@ codes! {
     pub enum OptOutReason {
         /// Answered a text message with STOP or the like.
         StopWord = "STOP_WORD",
-        /// Clicked on the letter's unsubscribe link.
+        /// Clicked on the letter's unsubscribe link: courtesy stops, the order's own papers do not.
         Unsubscribed = "UNSUBSCRIBED",
         /// The gateway or relay said so.
         Gateway = "GATEWAY",
@@ -86,6 +86,19 @@ codes! {
         Complaint = "COMPLAINT",
         /// Told to a member of staff.
         Staff = "STAFF",
+    }
+}
+
+impl OptOutReason {
+    /// Whether the recipient is spared a message of this kind. The link in a letter stops only what may be declined; every
+    /// other reason stops all.
+    pub const fn stops(self, kind: MessageKind) -> bool {
+        match self {
+            Self::Unsubscribed => kind.may_be_declined(),
+            Self::StopWord | Self::Gateway | Self::BadAddress | Self::Complaint | Self::Staff => {
+                true
+            }
+        }
     }
 }
 

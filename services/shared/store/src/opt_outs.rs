@@ -8,11 +8,14 @@ use countersign_domain::{
     operator::{ActKind, ActOutcome},
     order::Channel,
 };
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, sea_query::Expr,
+};
 
 use crate::{
     ActCall, Acted, Store,
     bulk::Bulk,
+    connection::DatabaseKind,
     entity::opt_outs,
     error::{During, StoreError},
     operator_acts::{Earlier, Entry, earlier},
@@ -37,7 +40,8 @@ const OPT_OUTS: Bulk = Bulk {
 };
 
 impl Store {
-    /// From now on nothing is sent to the recipient by the channel. The first reason stays.
+    /// From now on the recipient is spared what the reason stops on the channel. The first reason stays, unless the new one
+    /// stops more.
     pub async fn insert_opt_out(
         &self,
         recipient_hash: &[u8; 32],
@@ -47,18 +51,10 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (kind, backend, hash) = (self.kind, self.backend(), recipient_hash.to_vec());
         self.write(|transaction| {
-            let values = vec![
-                hash.clone().into(),
-                channel.as_str().into(),
-                reason.as_str().into(),
-                now.into(),
-            ];
-            Box::pin(async move {
-                OPT_OUTS
-                    .insert_new(transaction, kind, backend, values)
-                    .await
-                    .map(|_| ())
-            })
+            let hash = hash.clone();
+            Box::pin(
+                async move { stop(transaction, kind, backend, hash, channel, reason, now).await },
+            )
         })
         .await
     }
@@ -156,28 +152,33 @@ impl Store {
             Earlier::None => {}
         }
         let key = (recipient_hash.to_vec(), channel.as_str().to_owned());
-        let was_allowed = opt_outs::Entity::find_by_id(key.clone())
+        let before = opt_outs::Entity::find_by_id(key.clone())
             .one(transaction)
             .await
-            .during("find an opt-out")?
-            .is_none();
+            .during("find an opt-out")?;
+        let already = match &before {
+            None => allowed,
+            // The link in a letter stopped courtesy only.
+            Some(row) => !allowed && row.reason != OptOutReason::Unsubscribed.as_str(),
+        };
         if allowed {
             opt_outs::Entity::delete_by_id(key)
                 .exec(transaction)
                 .await
                 .during("delete an opt-out")?;
         } else {
-            let values = vec![
-                recipient_hash.to_vec().into(),
-                channel.as_str().into(),
-                OptOutReason::Staff.as_str().into(),
-                now.into(),
-            ];
-            OPT_OUTS
-                .insert_new(transaction, self.kind, self.backend(), values)
-                .await?;
+            stop(
+                transaction,
+                self.kind,
+                self.backend(),
+                key.0,
+                channel,
+                OptOutReason::Staff,
+                now,
+            )
+            .await?;
         }
-        let outcome = if was_allowed == allowed {
+        let outcome = if already {
             ActOutcome::Already
         } else {
             ActOutcome::Done
@@ -202,4 +203,38 @@ impl Store {
         self.insert_acts(transaction, values).await?;
         Ok(Acted::Answered((), outcome))
     }
+}
+
+/// Puts a reason on record. One that stops everything takes the place of one that stops courtesy only.
+async fn stop(
+    transaction: &DatabaseTransaction,
+    kind: DatabaseKind,
+    backend: DbBackend,
+    recipient_hash: Vec<u8>,
+    channel: Channel,
+    reason: OptOutReason,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let values = vec![
+        recipient_hash.clone().into(),
+        channel.as_str().into(),
+        reason.as_str().into(),
+        now.into(),
+    ];
+    OPT_OUTS
+        .insert_new(transaction, kind, backend, values)
+        .await?;
+    if reason == OptOutReason::Unsubscribed {
+        return Ok(());
+    }
+    opt_outs::Entity::update_many()
+        .col_expr(opt_outs::Column::Reason, Expr::value(reason.as_str()))
+        .col_expr(opt_outs::Column::CreateTime, Expr::value(now))
+        .filter(opt_outs::Column::RecipientHash.eq(recipient_hash))
+        .filter(opt_outs::Column::Channel.eq(channel.as_str()))
+        .filter(opt_outs::Column::Reason.eq(OptOutReason::Unsubscribed.as_str()))
+        .exec(transaction)
+        .await
+        .during("widen an opt-out")?;
+    Ok(())
 }

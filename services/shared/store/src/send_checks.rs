@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
-    confirmation::ConfirmationState, event::MessageKind, operator::RequeueRefusal,
-    order::OrderState,
+    confirmation::ConfirmationState, event::MessageKind, message::OptOutReason,
+    operator::RequeueRefusal, order::OrderState,
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct Current {
     orders: HashMap<Uuid, (i32, String)>,
     open_rounds: HashSet<(Uuid, i32)>,
-    opted_out: HashSet<(Vec<u8>, String)>,
+    opted_out: HashMap<(Vec<u8>, String), String>,
 }
 
 impl Current {
@@ -35,7 +35,7 @@ impl Current {
             return Ok(Self {
                 orders: HashMap::new(),
                 open_rounds: HashSet::new(),
-                opted_out: HashSet::new(),
+                opted_out: HashMap::new(),
             });
         }
         let orders = orders::Entity::find()
@@ -84,7 +84,7 @@ impl Current {
             .await
             .during(DOING)?
             .into_iter()
-            .map(|row| (row.recipient_hash, row.channel))
+            .map(|row| ((row.recipient_hash, row.channel), row.reason))
             .collect();
         Ok(Self {
             orders,
@@ -124,7 +124,14 @@ impl Current {
     }
 
     pub(crate) fn is_unwelcome(&self, row: &deliveries::Model) -> bool {
-        self.opted_out
-            .contains(&(row.recipient_hash.clone(), row.channel.clone()))
+        let key = (row.recipient_hash.clone(), row.channel.clone());
+        let Some(reason) = self.opted_out.get(&key) else {
+            return false;
+        };
+        match (reason.parse::<OptOutReason>(), row.kind.parse()) {
+            (Ok(reason), Ok(kind)) => reason.stops(kind),
+            // A word of a newer program: rather silent than unwelcome.
+            _ => true,
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::Duration;
 use countersign_domain::{
+    event::MessageKind,
     ids::{AttemptId, DeliveryId, OrderId},
     message::{AttemptOutcome, DeliveryState, GatewayState, OptOutReason, Recipient},
     order::Channel,
@@ -730,7 +731,7 @@ async fn m_06_an_opt_out_between_claim_and_send_stops_it() {
         let hash = claimed[0].delivery.recipient_hash;
         let now = store.now().await.unwrap();
         store
-            .insert_opt_out(&hash, Channel::Email, OptOutReason::Unsubscribed, now)
+            .insert_opt_out(&hash, Channel::Email, OptOutReason::StopWord, now)
             .await
             .unwrap();
         let outcome = start(store, token(1), &claimed).await;
@@ -738,6 +739,43 @@ async fn m_06_an_opt_out_between_claim_and_send_stops_it() {
         let first = store.list_deliveries(order.id).await.unwrap().remove(0);
         assert_eq!(first.delivery.state, DeliveryState::Suppressed);
         assert_eq!(first.history, [], "no try was begun");
+    }
+}
+
+#[tokio::test]
+async fn the_link_in_a_letter_stops_courtesy_and_leaves_the_question_going() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let order = Shop::new(store.clone()).order(MAIL, None).await;
+        dispatch(store).await;
+        let claimed = claim(store, token(1)).await;
+        let (id, hash) = (claimed[0].delivery.id, claimed[0].delivery.recipient_hash);
+        let now = store.now().await.unwrap();
+        let reason = async |told| {
+            store
+                .insert_opt_out(&hash, Channel::Email, told, now)
+                .await
+                .unwrap();
+            let out = store.list_opt_outs(&hash).await.unwrap();
+            assert_eq!(out.len(), 1);
+            out[0].reason
+        };
+        assert_eq!(
+            reason(OptOutReason::Unsubscribed).await,
+            OptOutReason::Unsubscribed
+        );
+        let outcome = start(store, token(1), &claimed).await;
+        assert_eq!(outcome[&id], StartOutcome::Go { number: 1 });
+        // A reason that stops all takes its place, and is not taken back by the link.
+        for told in [
+            OptOutReason::BadAddress,
+            OptOutReason::Unsubscribed,
+            OptOutReason::Staff,
+        ] {
+            assert_eq!(reason(told).await, OptOutReason::BadAddress);
+        }
+        assert!(OptOutReason::Unsubscribed.stops(MessageKind::Survey));
+        assert!(OptOutReason::BadAddress.stops(MessageKind::ConfirmationRequest));
     }
 }
 

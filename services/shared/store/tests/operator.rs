@@ -324,7 +324,7 @@ async fn h_07_a_requeue_is_refused_with_its_reason() {
             .insert_opt_out(
                 &hash_of("no@example.com"),
                 Channel::Email,
-                OptOutReason::Unsubscribed,
+                OptOutReason::StopWord,
                 now,
             )
             .await
