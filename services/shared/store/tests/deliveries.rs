@@ -746,7 +746,7 @@ async fn m_06_an_opt_out_between_claim_and_send_stops_it() {
 async fn the_link_in_a_letter_stops_courtesy_and_leaves_the_question_going() {
     for database in TestDatabase::all().await {
         let store = &database.store;
-        let order = Shop::new(store.clone()).order(MAIL, None).await;
+        Shop::new(store.clone()).order(MAIL, None).await;
         dispatch(store).await;
         let claimed = claim(store, token(1)).await;
         let (id, hash) = (claimed[0].delivery.id, claimed[0].delivery.recipient_hash);
