@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 
 use super::script::Script;
@@ -25,6 +26,8 @@ pub enum Answer {
     AcceptWith(Vec<u8>),
     /// Waits, then accepts as usual.
     Delay(Duration),
+    /// Waits until it is told to go on, then accepts as usual.
+    WaitFor(Arc<Notify>),
     /// Reads the request and never answers.
     Stall,
     /// Reads the request and closes.
@@ -149,6 +152,10 @@ impl<P: Play> Talk<P> {
             }
             Answer::Delay(wait) => {
                 tokio::time::sleep(wait).await;
+                self.obey(request).await
+            }
+            Answer::WaitFor(word) => {
+                word.notified().await;
                 self.obey(request).await
             }
             Answer::Stall => self.stall().await,

@@ -1,7 +1,7 @@
 //! RELIABILITY 2.C, one step after the other. With an address for letters an order has two of them, acknowledgement and
 //! request; with a telephone two texts; later both get a call.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use countersign_domain::{
     message::{AttemptOutcome as Try, DeliveryState as State},
@@ -9,6 +9,7 @@ use countersign_domain::{
 };
 use countersign_notification::testkit::{Act, Answer, Stage as Point};
 use rustix::process::Signal;
+use tokio::sync::Notify;
 
 use super::{
     history::{History, ledger},
@@ -192,26 +193,37 @@ async fn c_10_a_drain_ends_what_is_under_way_and_a_kill_within_it_adds_nothing()
 }
 
 async fn until_seen(stage: &Stage, requests: usize) {
+    let texts = &stage.gateways.texts;
+    until(stage, "seen", || texts.seen().len() >= requests).await;
+}
+
+async fn until(stage: &Stage, what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..2_000 {
-        if stage.gateways.texts.seen().len() >= requests {
+        if is_so() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("no request came\n{}", stage.log());
+    panic!("no request was {what}\n{}", stage.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn c_13_a_zombie_changes_nothing_after_another_has_taken_over() {
     let mut stage = Stage::with_order(false, true).await;
     // It is answered while the zombie is stopped; the zombie reads the answer when it wakes up.
-    let slow = Duration::from_millis(300);
-    stage.gateways.texts.once(Answer::Delay(slow));
+    let stopped = Arc::new(Notify::new());
+    stage
+        .gateways
+        .texts
+        .once(Answer::WaitFor(Arc::clone(&stopped)));
     let mut zombie = stage.worker(None);
     until_seen(&stage, 1).await;
     stage.freeze(&zombie).await;
-    tokio::time::sleep(slow * 2).await;
-    assert_eq!(stage.gateways.texts.accepted().len(), 1);
+    stopped.notify_one();
+    until(&stage, "accepted", || {
+        stage.gateways.texts.accepted().len() == 1
+    })
+    .await;
     stage.pass(LEASE, None).await;
     finish(&mut stage).await;
     let before = stage.deliveries().await;
