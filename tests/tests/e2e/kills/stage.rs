@@ -14,7 +14,7 @@ use countersign_store::{
     Claimed,
     testing::{TestDatabase, shop::Shop},
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -214,6 +214,8 @@ impl Stage {
     pub(super) async fn freeze(&self, worker: &Worker) {
         for _ in 0..100 {
             worker.signal(Signal::STOP);
+            // Its last threads may still be on their way into a transaction; it has stopped when all of them have.
+            waitid(WaitId::Pid(worker.pid()), WaitIdOptions::STOPPED).unwrap();
             let write = self.database.execute("DELETE FROM outbox WHERE 1 = 0");
             if timeout(Duration::from_millis(500), write).await.is_ok() {
                 return;
