@@ -15,6 +15,7 @@ mod m0003_messages;
 mod m0004_gateways;
 mod m0005_feedback;
 mod m0006_operator_acts;
+mod m0007_webhooks;
 mod table;
 
 pub use sea_orm_migration::{MigratorTrait, MigratorTraitSelf, SchemaManager};
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_gateways::Migration),
             Box::new(m0005_feedback::Migration),
             Box::new(m0006_operator_acts::Migration),
+            Box::new(m0007_webhooks::Migration),
         ]
     }
 }

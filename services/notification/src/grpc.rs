@@ -1,4 +1,5 @@
-//! `NotificationService`: what was sent to customers and how it fared, and what staff may do about it.
+//! `NotificationService`: what was sent to customers and how it fared, and what staff may do about it. `WebhookService`: what
+//! partners are told.
 
 mod checks;
 mod contacts;
@@ -7,18 +8,21 @@ mod deliveries;
 mod gateways;
 mod operate;
 mod templates;
+mod webhooks;
 
 use std::{path::PathBuf, sync::Arc};
 
 use countersign_domain::secrets::LinkKey;
-use countersign_proto::v1::{self, notification_service_server::NotificationService};
+use countersign_proto::v1::{
+    self, notification_service_server::NotificationService, webhook_service_server::WebhookService,
+};
 use countersign_runtime::config::Company;
 use countersign_store::Store;
 use tonic::{Request, Response, Status};
 
-use crate::{ids::Ids, template::Templates};
+use crate::{ids::Ids, template::Templates, webhooks::guard::Guard};
 
-/// The service.
+/// The services.
 #[derive(Clone, Debug)]
 pub(crate) struct Notifications {
     pub(crate) store: Store,
@@ -29,13 +33,15 @@ pub(crate) struct Notifications {
     /// Where the company keeps words of its own.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) company: Company,
+    /// Where partners may be told.
+    pub(crate) guard: Guard,
 }
 
 /// One line a method; each is carried out in the file of its subject.
 macro_rules! methods {
-    ($($method:ident($request:ident) -> $answer:ident,)+) => {
+    ($service:ident: $($method:ident($request:ident) -> $answer:ident,)+) => {
         #[tonic::async_trait]
-        impl NotificationService for Notifications {
+        impl $service for Notifications {
             $(async fn $method(
                 &self,
                 request: Request<v1::$request>,
@@ -47,6 +53,7 @@ macro_rules! methods {
 }
 
 methods! {
+    NotificationService:
     list_deliveries(ListDeliveriesRequest) -> ListDeliveriesResponse,
     get_delivery(GetDeliveryRequest) -> MessageDelivery,
     list_dead_letters(ListDeadLettersRequest) -> ListDeadLettersResponse,
@@ -61,4 +68,17 @@ methods! {
     list_templates(ListTemplatesRequest) -> ListTemplatesResponse,
     preview_template(PreviewTemplateRequest) -> PreviewTemplateResponse,
     lint_templates(LintTemplatesRequest) -> LintTemplatesResponse,
+}
+
+methods! {
+    WebhookService:
+    create_webhook_endpoint(CreateWebhookEndpointRequest) -> CreateWebhookEndpointResponse,
+    get_webhook_endpoint(GetWebhookEndpointRequest) -> WebhookEndpoint,
+    list_webhook_endpoints(ListWebhookEndpointsRequest) -> ListWebhookEndpointsResponse,
+    update_webhook_endpoint(UpdateWebhookEndpointRequest) -> WebhookEndpoint,
+    delete_webhook_endpoint(DeleteWebhookEndpointRequest) -> DeleteWebhookEndpointResponse,
+    rotate_webhook_secret(RotateWebhookSecretRequest) -> RotateWebhookSecretResponse,
+    list_webhook_deliveries(ListWebhookDeliveriesRequest) -> ListWebhookDeliveriesResponse,
+    replay_webhook_deliveries(ReplayWebhookDeliveriesRequest) -> ReplayWebhookDeliveriesResponse,
+    send_test_webhook(SendTestWebhookRequest) -> WebhookDelivery,
 }

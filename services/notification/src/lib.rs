@@ -26,6 +26,7 @@ pub mod testkit;
 mod transport;
 pub mod understanding;
 mod verdict;
+mod webhooks;
 
 pub use server::{Deps, run};
 pub use transport::TransportError;

@@ -16,6 +16,8 @@ pub(crate) struct Metrics {
     breaker: Gauge<u64>,
     unreadable_reports: Counter<u64>,
     bounces: Counter<u64>,
+    webhook_tries: Counter<u64>,
+    webhooks_disabled: Counter<u64>,
 }
 
 impl Metrics {
@@ -47,6 +49,14 @@ impl Metrics {
             bounces: meter
                 .u64_counter("bounces_total")
                 .with_description("What came back for letters, by kind")
+                .build(),
+            webhook_tries: meter
+                .u64_counter("webhook_tries_total")
+                .with_description("Posts of events to partners, by outcome")
+                .build(),
+            webhooks_disabled: meter
+                .u64_counter("webhook_endpoints_disabled_total")
+                .with_description("Partners' endpoints that were given up, by reason")
                 .build(),
             oldest_due_age: meter
                 .f64_gauge("oldest_due_age_seconds")
@@ -121,5 +131,16 @@ impl Metrics {
     /// `kind` is of the closed list, `DELIVERED`, or `IGNORED` for what is not about a letter of ours.
     pub(crate) fn bounce(&self, kind: &'static str) {
         self.bounces.add(1, &[KeyValue::new("kind", kind)]);
+    }
+
+    /// A post to a partner. `outcome` is of a closed list.
+    pub(crate) fn webhook(&self, outcome: &'static str) {
+        self.webhook_tries
+            .add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    pub(crate) fn webhook_disabled(&self, reason: &'static str) {
+        self.webhooks_disabled
+            .add(1, &[KeyValue::new("reason", reason)]);
     }
 }

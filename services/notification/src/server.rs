@@ -8,7 +8,11 @@ use std::{
 
 use countersign_domain::{locale::TimeZone, order::Channel, place::CountryCode, secrets::LinkKey};
 use countersign_proto::{
-    FILE_DESCRIPTOR_SET, v1::notification_service_server::NotificationServiceServer,
+    FILE_DESCRIPTOR_SET,
+    v1::{
+        notification_service_server::NotificationServiceServer,
+        webhook_service_server::WebhookServiceServer,
+    },
 };
 use countersign_runtime::{
     clock::SystemClock,
@@ -38,6 +42,7 @@ use crate::{
     quiet::QuietHours,
     template::Templates,
     transport::{Transports, bounce_keys, signing_keys},
+    webhooks::{courier::WebhookCourier, guard::Guard},
 };
 
 /// What the worker needs.
@@ -145,10 +150,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         lifecycle.spawn("bounces", folder.run(lifecycle.soft()));
     }
     serve_http(router, http_listener, lifecycle);
-    let templates = Arc::new(match &config.templates.folder {
-        Some(folder) => Templates::with_overrides(folder)?,
-        None => Templates::embedded()?,
-    });
+    let guard = Guard::new(&config.webhooks);
     let notifications = Notifications {
         store: store.clone(),
         ids: ids.clone(),
@@ -156,9 +158,22 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         templates: templates.clone(),
         folder: config.templates.folder.clone(),
         company: config.company.clone(),
+        guard: guard.clone(),
     };
     serve_grpc(notifications, grpc_listener, lifecycle).await?;
 
+    let webhooks = WebhookCourier::new(
+        store.clone(),
+        ids.clone(),
+        link_key.clone(),
+        metrics.clone(),
+        guard,
+        own.poll_interval(),
+    )?;
+    let webhooks = Arc::new(webhooks);
+    let fan_out = webhooks.clone().fan_out(lifecycle.soft());
+    lifecycle.spawn("webhook events", fan_out);
+    lifecycle.spawn("webhooks", webhooks.deliver(lifecycle.soft()));
     let dispatcher = Dispatcher {
         store: store.clone(),
         link_key: link_key.clone(),
@@ -220,15 +235,19 @@ async fn serve_grpc(
     listener: TcpListener,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
-    let name = NotificationServiceServer::<Notifications>::NAME;
-    let (_, health) = serve_health(lifecycle, &[name]).await;
+    let names = [
+        NotificationServiceServer::<Notifications>::NAME,
+        WebhookServiceServer::<Notifications>::NAME,
+    ];
+    let (_, health) = serve_health(lifecycle, &names).await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let routes = Routes::new(health)
         .add_service(reflection)
-        .add_service(NotificationServiceServer::new(notifications));
+        .add_service(NotificationServiceServer::new(notifications.clone()))
+        .add_service(WebhookServiceServer::new(notifications));
     let soft = lifecycle.soft();
     lifecycle.spawn("notification-service", async move {
         transport::Server::builder()

@@ -1,6 +1,7 @@
 //! The whole system from outside: real services, real sockets, real databases.
 #![cfg(test)]
 
+mod browser;
 mod canary;
 mod feedback;
 mod fulfilment;
@@ -13,10 +14,12 @@ mod kills;
 mod life;
 mod merging;
 mod neighbours;
+mod partners;
 mod policies;
 mod program;
 mod python_client;
 mod sample;
+mod stand;
 mod texts;
 mod violations;
 mod watching;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, header::RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode};
 use std::{
     error::Error,
     time::{Duration, SystemTime},
@@ -10,6 +10,7 @@ use std::{
 use tokio::time::timeout;
 
 use super::{Reason, ReasonCode};
+use crate::webhooks::guard::{ForbiddenAddress, Guard};
 
 /// Most bytes read of an answer.
 const MAX_BODY: usize = 64 * 1024;
@@ -36,11 +37,20 @@ impl Default for GatewayTimeouts {
 
 /// The one way to make an HTTP client for gateways: no redirects, no retries of its own, no proxies from the
 /// environment, no referer.
+pub fn http_client(timeouts: &GatewayTimeouts) -> reqwest::Result<Client> {
+    builder(timeouts).build()
+}
+
+/// The same for addresses that partners gave us: names lead only to where the guard lets them.
+pub(crate) fn guarded_client(timeouts: &GatewayTimeouts, guard: Guard) -> reqwest::Result<Client> {
+    builder(timeouts).dns_resolver(guard).build()
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one client that all outbound calls go through"
 )]
-pub fn http_client(timeouts: &GatewayTimeouts) -> reqwest::Result<Client> {
+fn builder(timeouts: &GatewayTimeouts) -> ClientBuilder {
     Client::builder()
         .connect_timeout(timeouts.connect)
         .redirect(reqwest::redirect::Policy::none())
@@ -50,20 +60,19 @@ pub fn http_client(timeouts: &GatewayTimeouts) -> reqwest::Result<Client> {
         .pool_idle_timeout(Duration::from_secs(30))
         .tcp_nodelay(true)
         .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 /// An answer with as much of its body as we read.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) retry_after: Option<Duration>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) retry_after: Option<Duration>,
     pub(super) headers: HeaderMap,
     /// `Err` tells why there is no whole body.
     pub(super) body: Result<Vec<u8>, &'static str>,
 }
 
 /// Why there is no answer.
-pub(super) enum Unanswered {
+pub(crate) enum Unanswered {
     /// Proven not sent.
     NotSent(Reason),
     /// May have been read by the gateway.
@@ -71,7 +80,7 @@ pub(super) enum Unanswered {
 }
 
 /// Sends a request and reads its answer, all of it within `total`.
-pub(super) async fn exchange(
+pub(crate) async fn exchange(
     request: RequestBuilder,
     total: Duration,
     now: DateTime<Utc>,
@@ -121,7 +130,9 @@ fn unanswered(error: &reqwest::Error) -> Unanswered {
     if !error.is_connect() {
         return Unanswered::InDoubt("the connection broke before an answer came");
     }
-    let reason = if error.is_timeout() {
+    let reason = if is_forbidden(error) {
+        Reason::new(ReasonCode::ForbiddenAddress, ForbiddenAddress.to_string())
+    } else if error.is_timeout() {
         Reason::new(ReasonCode::Unreachable, "no connection in time")
     } else if has_tls_error(error) {
         Reason::new(
@@ -132,6 +143,10 @@ fn unanswered(error: &reqwest::Error) -> Unanswered {
         Reason::new(ReasonCode::Unreachable, "no connection")
     };
     Unanswered::NotSent(reason)
+}
+
+fn is_forbidden(error: &(dyn Error + 'static)) -> bool {
+    error.is::<ForbiddenAddress>() || error.source().is_some_and(is_forbidden)
 }
 
 fn has_tls_error(error: &(dyn Error + 'static)) -> bool {

@@ -10,7 +10,7 @@ pub mod callback;
 mod delivery_status;
 pub mod dkim;
 pub mod email;
-mod exchange;
+pub(crate) mod exchange;
 pub mod gateway;
 mod letter;
 pub mod reason;

@@ -53,6 +53,8 @@ macro_rules! reason_codes {
 reason_codes! {
     /// No connection: refused, name not found, no answer in time.
     Unreachable = "UNREACHABLE",
+    /// The name leads to no address that may be called.
+    ForbiddenAddress = "FORBIDDEN_ADDRESS",
     /// The encrypted connection could not be made or the certificate is not trusted.
     TlsFailed = "TLS_FAILED",
     /// The relay offers no encryption but the set-up demands it.

@@ -1,7 +1,7 @@
 //! Messages and dead letters, to read.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use countersign_domain::{
     ids::{DeliveryId, OrderId},
     message::DeliveryState,
@@ -10,6 +10,7 @@ use countersign_domain::{
 use countersign_proto::v1;
 use countersign_store::{DeadLetterKey, DeadLetterQuery};
 use tonic::{Request, Status};
+use uuid::Uuid;
 
 use super::{
     Notifications,
@@ -66,22 +67,17 @@ impl Notifications {
             error_code: None,
             start_time: None,
             end_time: None,
-            after: read_token(&request.page_token, &mut violations),
-            limit: match u64::try_from(request.page_size) {
-                Ok(0) => SIZE_DEFAULT,
-                Ok(size) => size.min(SIZE_MAX),
-                Err(_) => {
-                    violations.add("page_size", "must not be negative");
-                    0
-                }
-            },
+            after: read_token(&request.page_token, &mut violations).map(key_of),
+            limit: page_size(request.page_size, &mut violations),
         };
         let query = violations.finish(Some(query))?;
         let page = self.store.list_dead_letters(&query).await;
         let page = page.map_err(unavailable)?;
         let last = page.items.last().filter(|_| page.more);
         Ok(v1::ListDeadLettersResponse {
-            next_page_token: last.map(|last| token(last.key())).unwrap_or_default(),
+            next_page_token: last
+                .map(|last| token(last.key().due_time, last.key().id.as_uuid()))
+                .unwrap_or_default(),
             deliveries: page.items.iter().map(dead_letter).collect(),
         })
     }
@@ -91,23 +87,36 @@ pub(super) fn delivery_id(name: &str) -> Result<DeliveryId, Status> {
     DeliveryId::from_resource_name(name).map_err(|error| invalid("name", error))
 }
 
-/// A token that goes on after a key. The key is a place in time, so it is good for any states and channels.
-pub(super) fn token(key: DeadLetterKey) -> String {
-    let mut bytes = key.due_time.timestamp_micros().to_be_bytes().to_vec();
-    bytes.extend(key.id.as_bytes());
+/// How many a page holds.
+pub(super) fn page_size(given: i32, violations: &mut Violations) -> u64 {
+    match u64::try_from(given) {
+        Ok(0) => SIZE_DEFAULT,
+        Ok(size) => size.min(SIZE_MAX),
+        Err(_) => {
+            violations.add("page_size", "must not be negative");
+            0
+        }
+    }
+}
+
+/// A token that goes on after a place in time, so it is good for any states and channels.
+pub(super) fn token(due_time: DateTime<Utc>, id: Uuid) -> String {
+    let mut bytes = due_time.timestamp_micros().to_be_bytes().to_vec();
+    bytes.extend(id.as_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-pub(super) fn read_token(token: &str, violations: &mut Violations) -> Option<DeadLetterKey> {
+pub(super) fn read_token(
+    token: &str,
+    violations: &mut Violations,
+) -> Option<(DateTime<Utc>, Uuid)> {
     if token.is_empty() {
         return None;
     }
     let key = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| {
         let (micros, id) = bytes.split_first_chunk::<8>()?;
-        Some(DeadLetterKey {
-            due_time: DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?,
-            id: DeliveryId::from_bytes(id).ok()?,
-        })
+        let due_time = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
+        Some((due_time, Uuid::from_slice(id).ok()?))
     });
     if key.is_none() {
         violations.add(
@@ -116,4 +125,12 @@ pub(super) fn read_token(token: &str, violations: &mut Violations) -> Option<Dea
         );
     }
     key
+}
+
+/// A place in a list of messages.
+pub(super) fn key_of((due_time, id): (DateTime<Utc>, Uuid)) -> DeadLetterKey {
+    DeadLetterKey {
+        due_time,
+        id: DeliveryId::from_uuid(id),
+    }
 }

@@ -14,7 +14,7 @@ use super::{
     Notifications,
     checks::{Violations, Who, not_found, open, other_request, refused, unavailable},
     convert::{number, time, told},
-    deliveries::{delivery_id, read_token, token},
+    deliveries::{delivery_id, key_of, read_token, token},
 };
 
 impl Notifications {
@@ -93,7 +93,7 @@ impl Notifications {
             error_code: Some(code.to_owned()).filter(|code| !code.is_empty()),
             start_time: violations.time("start_time", request.start_time.as_ref()),
             end_time: violations.time("end_time", request.end_time.as_ref()),
-            after: read_token(&request.page_token, &mut violations),
+            after: read_token(&request.page_token, &mut violations).map(key_of),
             limit: u64::from(limit),
         };
         let who = Who {
@@ -125,7 +125,10 @@ impl Notifications {
         match acted.map_err(unavailable)? {
             Acted::Answered(done, _) => Ok(v1::RequeueDeliveriesResponse {
                 requeued_count: number(done.requeued),
-                next_page_token: done.next_key().map(token).unwrap_or_default(),
+                next_page_token: done
+                    .next_key()
+                    .map(|next| token(next.due_time, next.id.as_uuid()))
+                    .unwrap_or_default(),
                 last_due_time: done.last_due_time.map(time),
                 refused_counts: done
                     .refused

@@ -7,6 +7,7 @@ mod letters;
 mod operator;
 mod stub;
 mod twilio;
+mod webhooks;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 

@@ -196,6 +196,10 @@ typed_ids! {
     ReplyId => "replies";
     /// One event of an order's way to the customer.
     TrackingEventId => "trackingEvents";
+    /// One event for one partner's endpoint.
+    WebhookDeliveryId => "webhookDeliveries";
+    /// Where a partner hears of orders.
+    WebhookEndpointId => "webhookEndpoints";
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub mod survey;
 pub mod text;
 pub mod timer;
 pub mod tracking;
+pub mod webhook;
 
 #[cfg(test)]
 mod test_data;

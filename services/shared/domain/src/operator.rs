@@ -31,6 +31,18 @@ codes! {
         AllowContact = "ALLOW_CONTACT",
         /// Forbade a channel to a recipient.
         DenyContact = "DENY_CONTACT",
+        /// Had a partner told of orders from now on.
+        CreateWebhook = "CREATE_WEBHOOK",
+        /// Changed where or of what a partner is told, or whether at all.
+        UpdateWebhook = "UPDATE_WEBHOOK",
+        /// Had a partner told no more.
+        DeleteWebhook = "DELETE_WEBHOOK",
+        /// Made a new key for a partner's endpoint.
+        RotateWebhook = "ROTATE_WEBHOOK",
+        /// Had a partner told again of what had happened.
+        ReplayWebhook = "REPLAY_WEBHOOK",
+        /// Sent a partner a trial event.
+        TestWebhook = "TEST_WEBHOOK",
     }
 }
 

@@ -2,6 +2,7 @@
 //! database keeps hashes only, so that a copy of it opens no order page (RELIABILITY, J-07).
 
 mod mail;
+mod partner;
 
 use std::fmt;
 

@@ -22,6 +22,7 @@ mod redact;
 mod sections;
 mod twilio;
 mod validate;
+mod webhooks;
 
 pub use self::{
     clouds::{Alibaba, NamedGaps, NumberedGaps, Tencent, TextsByKind},
@@ -32,6 +33,7 @@ pub use self::{
         Notification, Order, Shutdown, Telemetry, Templates,
     },
     twilio::Twilio,
+    webhooks::Webhooks,
 };
 
 /// Everything that can be configured. `Display` shows it as TOML with every secret as `[redacted]`.
@@ -50,6 +52,8 @@ pub struct Config {
     pub sms: Gateway,
     /// How calls are made.
     pub phone: Gateway,
+    /// How partners' systems are told of orders.
+    pub webhooks: Webhooks,
     /// What links and codes are derived from.
     pub links: Links,
     /// Where the company keeps its own wording.

@@ -61,6 +61,7 @@ mod tracking;
 mod transaction;
 mod unreachable;
 mod unreadable;
+mod webhooks;
 mod yardstick;
 
 pub use attempt_results::{Finish, NextStep, Refused, Verdict};
@@ -96,3 +97,8 @@ pub use requests::{RETENTION, RequestRecord, StoredRequest};
 pub use requeues::{BulkRequeued, FreshIds};
 pub use resolutions::Resolution;
 pub use tracking::Contact as RecordedContact;
+pub use webhooks::{
+    NewWebhookEndpoint, REPLAY_MAX, ReplaySelection, Replayed, TestEvent, TooManyKeys,
+    WebhookChange, WebhookDelivery, WebhookDeliveryKey, WebhookEdit, WebhookEndpoint, WebhookTries,
+    WebhookTry,
+};

@@ -75,6 +75,10 @@ fn all() -> Vec<(&'static str, String)> {
         timer::TimerKind,
         tracking::TrackingStatus,
         tracking::Anomaly,
+        webhook::WebhookEndpointState,
+        webhook::WebhookDisabledReason,
+        webhook::WebhookDeliveryState,
+        webhook::WebhookFailure,
     ]
 }
 

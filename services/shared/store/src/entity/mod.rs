@@ -38,3 +38,5 @@ pub mod surveyed_customers;
 pub mod surveys;
 pub mod timers;
 pub mod tracking_events;
+pub mod webhook_deliveries;
+pub mod webhook_endpoints;

@@ -1,0 +1,10 @@
+//! Events for partners' systems: endpoints, what they are to be told, and how telling them went.
+
+mod deliveries;
+mod endpoints;
+mod fan_out;
+mod replays;
+
+pub use deliveries::{WebhookDelivery, WebhookDeliveryKey, WebhookTries, WebhookTry};
+pub use endpoints::{NewWebhookEndpoint, TooManyKeys, WebhookChange, WebhookEdit, WebhookEndpoint};
+pub use replays::{REPLAY_MAX, ReplaySelection, Replayed, TestEvent};
