@@ -52,7 +52,7 @@ fn text_of(status: &Status) -> String {
 }
 
 #[tokio::test]
-async fn i8_personal_data_and_secrets_appear_in_no_log_and_no_error() {
+async fn j_06_personal_data_and_secrets_appear_in_no_log_and_no_error() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()

@@ -30,7 +30,7 @@ fn is_replayed<T>(answer: &Response<T>) -> bool {
 }
 
 #[tokio::test]
-async fn a01_a_repeated_call_gets_the_same_answer_and_takes_effect_once() {
+async fn a_01_a_repeated_call_gets_the_same_answer_and_takes_effect_once() {
     for database in TestDatabase::all().await {
         let system = System::start(database).await;
         let mut client = system.orders().await;
@@ -82,7 +82,7 @@ async fn insist(client: &mut Orders, request: &v1::CreateOrderRequest) -> v1::Or
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a02_two_hundred_parallel_calls_over_three_processes_make_one_order() {
+async fn a_02_b_06_two_hundred_parallel_calls_over_three_processes_make_one_order() {
     for database in TestDatabase::all().await {
         let mut system = System::start(database).await;
         system.add_replica().await;
@@ -120,7 +120,7 @@ async fn a02_two_hundred_parallel_calls_over_three_processes_make_one_order() {
 }
 
 #[tokio::test]
-async fn a03_the_same_id_with_other_content_is_refused() {
+async fn a_03_the_same_id_with_other_content_is_refused() {
     let system = System::sqlite().await;
     let mut client = system.orders().await;
     let request = order_builder().request();
@@ -141,7 +141,7 @@ async fn a03_the_same_id_with_other_content_is_refused() {
 }
 
 #[tokio::test]
-async fn a04_callers_have_ids_and_references_of_their_own() {
+async fn a_04_callers_have_ids_and_references_of_their_own() {
     let system = System::sqlite().await;
     let request = order_builder().request();
     let mut names = Vec::new();
@@ -214,7 +214,7 @@ fn field(tag: u32, content: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a05_another_encoding_of_the_same_content_is_the_same_call() {
+async fn a_05_another_encoding_of_the_same_content_is_the_same_call() {
     let system = System::sqlite().await;
     let annotated = order_builder().with(|order| {
         order.annotations = [("a", "1"), ("b", "2"), ("c", "3")]
@@ -253,7 +253,7 @@ async fn a05_another_encoding_of_the_same_content_is_the_same_call() {
 }
 
 #[tokio::test]
-async fn a06_ids_that_are_none_are_refused_and_not_stored() {
+async fn a_06_ids_that_are_none_are_refused_and_not_stored() {
     let system = System::sqlite().await;
     let mut client = system.orders().await;
     for wrong in [
@@ -288,7 +288,7 @@ async fn a06_ids_that_are_none_are_refused_and_not_stored() {
 }
 
 #[tokio::test]
-async fn a07_an_id_is_free_after_a_refused_call() {
+async fn a_07_an_id_is_free_after_a_refused_call() {
     let system = System::sqlite().await;
     let mut client = system.orders().await;
     let good = order_builder().request();
@@ -310,7 +310,7 @@ async fn a07_an_id_is_free_after_a_refused_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a08_a09_a_call_given_up_at_any_moment_is_whole_or_not_there() {
+async fn a_08_a_09_a_call_given_up_at_any_moment_is_whole_or_not_there() {
     for database in TestDatabase::all().await {
         let system = System::start(database).await;
         let client = system.orders().await;
@@ -355,7 +355,7 @@ async fn a08_a09_a_call_given_up_at_any_moment_is_whole_or_not_there() {
 }
 
 #[tokio::test]
-async fn a10_a_reference_outlives_the_memory_of_calls() {
+async fn a_10_a_reference_outlives_the_memory_of_calls() {
     for database in TestDatabase::all().await {
         let system = System::start(database).await;
         let mut client = system.orders().await;
@@ -387,7 +387,7 @@ async fn a10_a_reference_outlives_the_memory_of_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a11_a_slow_call_is_not_carried_out_a_second_time() {
+async fn a_11_a_slow_call_is_not_carried_out_a_second_time() {
     for database in TestDatabase::all().await {
         let mut system = System::start(database).await;
         system.add_replica().await;
@@ -438,7 +438,7 @@ async fn a11_a_slow_call_is_not_carried_out_a_second_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a12_purging_while_calls_repeat_makes_no_new_order() {
+async fn a_12_purging_while_calls_repeat_makes_no_new_order() {
     for database in TestDatabase::all().await {
         let system = System::start(database).await;
         let client = system.orders().await;

@@ -145,12 +145,12 @@ async fn kill_and_count(database: TestDatabase, rounds: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c11_i1_orders_survive_twenty_kills_on_sqlite() {
+async fn c_11_orders_survive_twenty_kills_on_sqlite() {
     kill_and_count(TestDatabase::sqlite().await, ROUNDS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c11_i1_orders_survive_twenty_kills_on_servers() {
+async fn c_11_orders_survive_twenty_kills_on_servers() {
     for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
         if let Some(database) = TestDatabase::server(variable).await {
             kill_and_count(database, ROUNDS).await;

@@ -469,7 +469,7 @@ async fn silence_calls_for_staff_where_a_yes_is_needed() {
 }
 
 #[tokio::test]
-async fn the_first_of_fifty_answers_at_once_wins_and_the_others_change_nothing() {
+async fn b_09_the_first_of_fifty_answers_at_once_wins_and_the_others_change_nothing() {
     for database in TestDatabase::all().await {
         let system = System::start(database).await;
         let name = placed(&system).await.name;

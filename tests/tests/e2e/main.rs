@@ -3,6 +3,7 @@
 
 mod browser;
 mod canary;
+mod extremes;
 mod feedback;
 mod fulfilment;
 mod idempotency;

@@ -386,7 +386,7 @@ async fn send_all(texts: &[String]) {
 }
 
 #[tokio::test]
-async fn i01_i09_nasty_texts_come_back_or_their_fields_are_named() {
+async fn b_20_i_01_i_09_nasty_texts_come_back_or_their_fields_are_named() {
     let mut texts: Vec<String> = NASTY.iter().map(|text| (*text).to_owned()).collect();
     // As long as each field may be and one longer, with characters of four bytes.
     for length in [
@@ -398,7 +398,7 @@ async fn i01_i09_nasty_texts_come_back_or_their_fields_are_named() {
 }
 
 #[tokio::test]
-async fn i01_the_public_collection_of_naughty_strings_comes_back_or_is_refused_by_name() {
+async fn i_01_the_public_collection_of_naughty_strings_comes_back_or_is_refused_by_name() {
     let Some(path) = shared_data("validation/naughty_strings.json") else {
         return;
     };
@@ -410,7 +410,7 @@ async fn i01_the_public_collection_of_naughty_strings_comes_back_or_is_refused_b
 }
 
 #[tokio::test]
-async fn i09_references_that_collations_take_for_equal_are_different_orders() {
+async fn i_09_references_that_collations_take_for_equal_are_different_orders() {
     for database in TestDatabase::all().await {
         let system = System::start(database).await;
         let mut client = system.orders().await;
@@ -456,7 +456,7 @@ async fn judged(client: &mut Orders, email: &str, phone: &str) -> Result<v1::Con
 }
 
 #[tokio::test]
-async fn i02_valid_mail_addresses_are_taken_and_wrong_ones_refused() {
+async fn i_02_valid_mail_addresses_are_taken_and_wrong_ones_refused() {
     let system = System::sqlite().await;
     let mut client = system.orders().await;
     for good in [
@@ -549,7 +549,7 @@ fn mail_suite(xml: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn i10_phones_are_kept_in_e164_however_they_were_written() {
+async fn i_10_phones_are_kept_in_e164_however_they_were_written() {
     let system = System::sqlite().await;
     let mut client = system.orders().await;
     for (given, kept) in [

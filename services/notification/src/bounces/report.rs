@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_fail() {
+    fn i_11_no_bytes_make_the_reader_fail() {
         let report = bounce_report(&to(), &[("failed", "5.1.1")]).into_bytes();
         for end in 0..report.len() {
             read_report(&report[..end], &key());

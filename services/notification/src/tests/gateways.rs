@@ -239,3 +239,36 @@ async fn h_01_a_message_that_makes_the_renderer_panic_is_dead_after_three_tries(
     stage.until_states(order.id, &sent).await;
     stage.end().await;
 }
+
+#[tokio::test]
+async fn f_13_a_yes_from_a_number_with_two_open_orders_is_left_to_staff() {
+    let gateway = GatewayStub::start(SECRET).await;
+    let mut stage = Stage::new(|config| with_gateway(config, &gateway)).await;
+    for _ in 0..2 {
+        stage.shop.order(None, PHONE).await;
+    }
+    eventually(async || {
+        let accepted = gateway.accepted().len();
+        (accepted == 4)
+            .then_some(())
+            .ok_or_else(|| accepted.to_string())
+    })
+    .await;
+    let now = stage.store().now().await.unwrap();
+    let yes = json!({"type": "sms.received", "data": {
+        "id": "in-1", "from": "+8613912345678", "to": "+8610", "text": "好的", "at": now.to_rfc3339()}});
+    let reply = format!("http://{}/callbacks/sms/reply", stage.http);
+    let code = gateway
+        .send_callback(&reply, "cb-1", now.timestamp(), &yes)
+        .await;
+    assert_eq!(code, 204);
+    let told = eventually(async || stage.orders.told().pop().ok_or(String::new())).await;
+    assert_ne!(told.method, "AcceptConfirmation");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let all = stage.orders.told();
+    assert!(
+        all.iter().all(|call| call.method != "AcceptConfirmation"),
+        "{all:?}"
+    );
+    stage.end().await;
+}

@@ -44,7 +44,7 @@ fn wait_of(judged: &Judged) -> i64 {
 }
 
 #[test]
-fn failures_follow_the_schedule_and_the_eighth_is_the_last() {
+fn h_04_failures_follow_the_schedule_and_the_eighth_is_the_last() {
     let mut history = Vec::new();
     for seconds in [5, 30, 120, 600, 1_800, 3_600, 7_200] {
         let judged = judge(

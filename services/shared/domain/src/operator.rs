@@ -157,7 +157,8 @@ mod tests {
         let words: Vec<&str> = ActKind::ALL.iter().map(|it| it.as_str()).collect();
         assert_eq!(
             words.join(" "),
-            "REQUEUE REQUEUE_MANY RESOLVE_SENT RESOLVE_NOT_SENT HOLD_GATEWAY RELEASE_GATEWAY ALLOW_CONTACT DENY_CONTACT"
+            "REQUEUE REQUEUE_MANY RESOLVE_SENT RESOLVE_NOT_SENT HOLD_GATEWAY RELEASE_GATEWAY ALLOW_CONTACT DENY_CONTACT \
+             CREATE_WEBHOOK UPDATE_WEBHOOK DELETE_WEBHOOK ROTATE_WEBHOOK REPLAY_WEBHOOK TEST_WEBHOOK"
         );
         let words: Vec<&str> = ActOutcome::ALL.iter().map(|it| it.as_str()).collect();
         assert_eq!(words.join(" "), "DONE ALREADY");

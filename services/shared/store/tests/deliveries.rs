@@ -187,7 +187,7 @@ async fn a_dispatched_message_leaves_the_outbox_and_goes_in_the_orders_sequence(
 }
 
 #[tokio::test]
-async fn rival_dispatchers_and_workers_never_take_the_same() {
+async fn l_10_m_10_rival_dispatchers_and_workers_never_take_the_same() {
     for database in TestDatabase::all().await {
         let store = &database.store;
         let mut shop = Shop::new(store.clone());
@@ -229,7 +229,7 @@ async fn rival_dispatchers_and_workers_never_take_the_same() {
 }
 
 #[tokio::test]
-async fn a_claim_is_answered_by_its_index_without_a_sort() {
+async fn b_07_a_claim_is_answered_by_its_index_without_a_sort() {
     for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
         let Some(database) = TestDatabase::server(variable).await else {
             continue;
@@ -387,7 +387,7 @@ async fn a_message_that_is_outdated_or_unwelcome_when_it_is_to_be_sent_is_not() 
 }
 
 #[tokio::test]
-async fn later_channels_of_a_round_that_is_over_do_not_hold_up_what_follows() {
+async fn m_02_later_channels_of_a_round_that_is_over_do_not_hold_up_what_follows() {
     use DeliveryState::{Ready, Sent};
     for database in TestDatabase::all().await {
         let store = &database.store;

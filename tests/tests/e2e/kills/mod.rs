@@ -1,6 +1,7 @@
 //! kill -9 and worse for the notification worker: a real process, killed at every step of a message's way, between gateways
 //! that keep a ledger of what they accepted. Afterwards the ledgers and the database must agree with what was promised.
 
+mod again;
 mod history;
 mod inbox;
 mod schedules;

@@ -219,6 +219,21 @@ async fn d_02_a_question_without_a_clear_answer_stays_open() {
 }
 
 #[tokio::test]
+async fn d_19_a_connection_that_is_closed_under_a_request_does_not_send_it_again_by_itself() {
+    let stub = GatewayStub::start(SECRET).await;
+    let sender = sender(&stub);
+    let first = sender.send(&sms(), now()).await;
+    assert!(matches!(first, Outcome::Sent { .. }), "{first:?}");
+    // The same connection, which the gateway closes when it has read the second request.
+    stub.once(Answer::Drop);
+    assert_in_doubt(&sender.send(&sms(), now()).await, ReasonCode::Unconfirmed);
+    assert_eq!(stub.seen().len(), 2);
+    let third = sender.send(&sms(), now()).await;
+    assert!(matches!(third, Outcome::Sent { .. }), "{third:?}");
+    assert_eq!(stub.seen().len(), 3);
+}
+
+#[tokio::test]
 async fn d_03_a_reset_inside_the_answer_is_in_doubt() {
     assert_in_doubt(
         &outcome(Answer::ResetInBody).await,

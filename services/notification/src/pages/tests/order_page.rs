@@ -246,7 +246,7 @@ async fn a_question_is_handed_over_once_for_each_time_the_form_was_opened() {
 }
 
 #[tokio::test]
-async fn forms_from_elsewhere_are_refused() {
+async fn f_20_forms_from_elsewhere_are_refused() {
     let mut stage = Stage::new().await;
     let (_, page) = opened(&mut stage).await;
     let another = new_order("en", "WEB-1002", two_lines().lines);
@@ -285,7 +285,7 @@ async fn forms_from_elsewhere_are_refused() {
 }
 
 #[tokio::test]
-async fn every_bad_link_gets_the_same_answer() {
+async fn f_15_every_bad_link_gets_the_same_answer() {
     let mut stage = Stage::new().await;
     let (id, page) = opened(&mut stage).await;
     let tampered = {
@@ -352,7 +352,7 @@ async fn a_link_to_an_order_that_is_over_ends_after_half_a_year() {
 }
 
 #[tokio::test]
-async fn every_answer_has_the_headers_that_keep_the_link_secret() {
+async fn f_19_every_answer_has_the_headers_that_keep_the_link_secret() {
     let mut stage = Stage::new().await;
     let (_, page) = opened(&mut stage).await;
     for url in [
@@ -466,7 +466,7 @@ async fn an_answer_that_the_inbox_did_not_take_is_not_shown_as_received() {
 }
 
 #[tokio::test]
-async fn after_the_deadline_the_page_takes_no_answer_but_hands_a_late_one_over() {
+async fn f_21_after_the_deadline_the_page_takes_no_answer_but_hands_a_late_one_over() {
     let mut stage = Stage::new().await;
     let (_, page) = opened(&mut stage).await;
     stage.store().shift_clock(chrono::Duration::hours(3));
@@ -485,7 +485,7 @@ async fn after_the_deadline_the_page_takes_no_answer_but_hands_a_late_one_over()
 }
 
 #[tokio::test]
-async fn a_client_that_tries_many_links_is_slowed_down() {
+async fn f_17_a_client_that_tries_many_links_is_slowed_down() {
     let stage = Stage::with(|settings| {
         settings.limits = Limits {
             client_per_second: 0.1,

@@ -4,7 +4,9 @@ mod deliveries;
 mod endpoints;
 mod fan_out;
 mod replays;
+mod tries;
 
-pub use deliveries::{WebhookDelivery, WebhookDeliveryKey, WebhookTries, WebhookTry};
+pub use deliveries::{WebhookDelivery, WebhookDeliveryKey};
 pub use endpoints::{NewWebhookEndpoint, TooManyKeys, WebhookChange, WebhookEdit, WebhookEndpoint};
 pub use replays::{REPLAY_MAX, ReplaySelection, Replayed, TestEvent};
+pub use tries::{WebhookTries, WebhookTry};
