@@ -1,10 +1,12 @@
-//! `bench`: how fast intake and watchers are on this machine, always beside a yardstick in the same run.
+//! `bench`: how fast intake, watchers and messages are on this machine, always beside a yardstick in the same run.
 //!
 //! The yardstick writes the same rows by hand-written SQL, one transaction per order, over 32 connections. The service runs
 //! in a process of its own and is called over real gRPC. Machines differ and their pace varies, so what counts is the
 //! ratio of the medians, not the figures.
 
+mod carriers;
 mod load;
+mod messages;
 mod orders;
 mod report;
 mod server;
@@ -22,6 +24,11 @@ pub(crate) enum Bench {
     Intake(IntakeArgs),
     /// How long after a commit those who watch hear of it.
     Watchers(WatchersArgs),
+    /// Messages a second from the outbox to a relay and a gateway, every try on record.
+    Messages(MessagesArgs),
+    /// The relay and the gateway of `bench messages`.
+    #[command(hide = true)]
+    Carriers,
 }
 
 /// Settings of `bench intake`.
@@ -70,12 +77,34 @@ pub(crate) struct WatchersArgs {
     json: Option<PathBuf>,
 }
 
+/// Settings of `bench messages`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MessagesArgs {
+    /// A server without a database.
+    #[arg(long, value_name = "URL")]
+    server_url: String,
+    /// Orders whose messages wait in the outbox; each has two.
+    #[arg(long, default_value_t = 20_000)]
+    orders: u64,
+    /// Letters, and texts, under way at the same time.
+    #[arg(long, default_value_t = 64)]
+    at_once: usize,
+    /// Alternating rounds; the medians count.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Also write the figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 impl Bench {
     /// Runs it and prints a table.
     pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Intake(args) => intake(args).await?,
             Self::Watchers(args) => watchers::run(args).await?,
+            Self::Messages(args) => messages::run(args).await?,
+            Self::Carriers => carriers::run().await?,
         }
         Ok(ExitCode::SUCCESS)
     }

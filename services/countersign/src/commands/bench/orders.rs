@@ -32,6 +32,15 @@ impl Orders {
         }
     }
 
+    /// The next order, of a customer who wants texts.
+    pub(super) fn make_by_text(&mut self) -> v1::CreateOrderRequest {
+        let mut request = self.make();
+        if let Some(contact) = request.order.as_mut().and_then(|it| it.contact.as_mut()) {
+            contact.preferred_channel = v1::Channel::Sms.into();
+        }
+        request
+    }
+
     /// The next order.
     pub(super) fn make(&mut self) -> v1::CreateOrderRequest {
         self.next += 1;

@@ -1,0 +1,279 @@
+//! How fast the worker empties the outbox into a relay and a gateway that accept everything at once.
+//!
+//! Orders are taken in by the real service, which then ends; what they left in the outbox is sent by the real worker, every
+//! try on record before and after. The yardstick is the same worker with one letter and one text under way at a time.
+
+use std::{
+    env, fs,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use countersign_domain::order::Channel;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::TcpStream,
+    process::{Child, ChildStdin, ChildStdout, Command},
+    task::JoinSet,
+};
+
+use super::{
+    MessagesArgs, load,
+    orders::Orders,
+    server::{Database, Service},
+};
+use crate::console;
+
+/// Callers that put orders in.
+const CALLERS: u64 = 128;
+/// Between two looks at how far it is.
+const LOOK: Duration = Duration::from_millis(250);
+/// Without any message sent for so long, the measurement has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The yardstick gets this part of the orders: it is slow.
+const YARDSTICK_PART: u64 = 10;
+
+/// One measurement.
+struct Sent {
+    messages: u64,
+    accepted: u64,
+    span: Duration,
+}
+
+impl Sent {
+    fn per_second(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a count of some millions")]
+        let messages = self.messages as f64;
+        messages / self.span.as_secs_f64()
+    }
+}
+
+/// Measures it and prints a table.
+pub(super) async fn run(args: &MessagesArgs) -> anyhow::Result<()> {
+    let (mut yardstick, mut worker) = (Vec::new(), Vec::new());
+    for round in 1..=args.rounds {
+        console::say(&format!("round {round}: one at a time"));
+        let orders = (args.orders / YARDSTICK_PART).max(1);
+        yardstick.push(measure(args, orders, 1).await?);
+        console::say(&format!("round {round}: worker"));
+        worker.push(measure(args, args.orders, args.at_once).await?);
+    }
+    let rows = [
+        row("yardstick, one at a time", &yardstick),
+        row(&format!("worker, {} at a time", args.at_once), &worker),
+    ];
+    console::say(&format!(
+        "{:<28} {:>12} {:>10} {:>10}",
+        "outbox to relay and gateway", "messages/s", "messages", "twice"
+    ));
+    for row in &rows {
+        console::say(&format!(
+            "{:<28} {:>12.0} {:>10} {:>10}",
+            row["what"].as_str().unwrap_or_default(),
+            row["messages_per_second"].as_f64().unwrap_or(0.0),
+            row["messages"],
+            row["twice"],
+        ));
+    }
+    if let Some(path) = &args.json {
+        let document = json!({ "bench": "messages", "rounds": args.rounds, "rows": rows });
+        fs::write(path, serde_json::to_string_pretty(&document)?)?;
+    }
+    Ok(())
+}
+
+fn row(what: &str, measured: &[Sent]) -> Value {
+    let mut rates: Vec<f64> = measured.iter().map(Sent::per_second).collect();
+    rates.sort_by(f64::total_cmp);
+    let messages: u64 = measured.iter().map(|sent| sent.messages).sum();
+    let accepted: u64 = measured.iter().map(|sent| sent.accepted).sum();
+    json!({
+        "what": what,
+        "messages_per_second": rates.get(rates.len() / 2),
+        "messages": messages,
+        "twice": accepted.saturating_sub(messages),
+    })
+}
+
+async fn measure(args: &MessagesArgs, orders: u64, at_once: usize) -> anyhow::Result<Sent> {
+    let database = Database::create(&args.server_url).await?;
+    database.seed().await?;
+    fill(&database, orders).await?;
+    let mut carriers = Carriers::start().await?;
+    let worker = start_worker(&database, &carriers, at_once).await?;
+    let sent = wait(&database, &mut carriers).await?;
+    console::say(&format!(
+        "  {:.0} messages/s, {} sent, {} accepted",
+        sent.per_second(),
+        sent.messages,
+        sent.accepted
+    ));
+    let mut worker = worker;
+    worker.kill().await.context("end the worker")?;
+    database.drop().await?;
+    Ok(sent)
+}
+
+/// Has the service take orders in, whose messages then wait in the outbox.
+async fn fill(database: &Database, orders: u64) -> anyhow::Result<()> {
+    let service = Service::start(database).await?;
+    let clients = load::clients(service.url()).await?;
+    let mut tasks = JoinSet::new();
+    for (caller, client) in (0..CALLERS).zip(clients.iter().cycle()) {
+        let mut client = client.clone();
+        let share = orders / CALLERS + u64::from(caller < orders % CALLERS);
+        let mut made = Orders::new(&format!("m{caller}"), caller, false);
+        // Half of the customers are written to, half get texts.
+        let by_text = caller % 2 == 1;
+        tasks.spawn(async move {
+            for _ in 0..share {
+                let request = if by_text {
+                    made.make_by_text()
+                } else {
+                    made.make()
+                };
+                client.create_order(request).await?;
+            }
+            Ok::<(), tonic::Status>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done?.context("create an order")?;
+    }
+    service.stop().await
+}
+
+/// Until nothing is left that is due.
+async fn wait(database: &Database, carriers: &mut Carriers) -> anyhow::Result<Sent> {
+    let store = &database.store;
+    let start = Instant::now();
+    let (mut sent, mut last) = (0, Instant::now());
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let looked = Instant::now();
+        let overview = store.overview().await?;
+        let count = |state: &str| overview.deliveries.get(state).copied().unwrap_or(0);
+        if count("SENT") > sent {
+            (sent, last) = (count("SENT"), looked);
+        }
+        let now = store.now().await?;
+        let mut due = overview.outbox > 0 || count("LEASED") > 0;
+        for channel in [Channel::Email, Channel::Sms] {
+            due = due || store.oldest_due_time(channel, now).await?.is_some();
+        }
+        if !due && sent > 0 {
+            let accepted = carriers.accepted().await?;
+            ensure!(
+                accepted >= sent,
+                "{sent} messages are on record as sent, {accepted} were accepted"
+            );
+            return Ok(Sent {
+                messages: sent,
+                accepted,
+                span: last - start,
+            });
+        }
+        if last.elapsed() > PATIENCE {
+            bail!("no message was sent for {PATIENCE:?}: {overview:?}");
+        }
+    }
+}
+
+/// Relay and gateway in a process of their own.
+struct Carriers {
+    _child: Child,
+    questions: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    relay: u64,
+    gateway: u64,
+}
+
+impl Carriers {
+    async fn start() -> anyhow::Result<Self> {
+        let mut child = Command::new(env::current_exe()?)
+            .args(["bench", "carriers"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start relay and gateway")?;
+        let questions = child.stdin.take().context("their input")?;
+        let output = child.stdout.take().context("their output")?;
+        let mut answers = BufReader::new(output).lines();
+        let (relay, gateway) = pair(&mut answers).await?;
+        Ok(Self {
+            _child: child,
+            questions,
+            answers,
+            relay,
+            gateway,
+        })
+    }
+
+    async fn accepted(&mut self) -> anyhow::Result<u64> {
+        self.questions.write_all(b"\n").await?;
+        let (letters, texts) = pair(&mut self.answers).await?;
+        Ok(letters + texts)
+    }
+}
+
+async fn pair(answers: &mut Lines<BufReader<ChildStdout>>) -> anyhow::Result<(u64, u64)> {
+    let line = answers
+        .next_line()
+        .await?
+        .context("relay and gateway ended")?;
+    let (first, second) = line.split_once(' ').context("two numbers")?;
+    Ok((first.parse()?, second.parse()?))
+}
+
+async fn start_worker(
+    database: &Database,
+    carriers: &Carriers,
+    at_once: usize,
+) -> anyhow::Result<Child> {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0")?.local_addr();
+    let (pages, grpc) = (free()?.to_string(), free()?.to_string());
+    let child = Command::new(env::current_exe()?)
+        .arg("notification-worker")
+        .env("DATABASE_URL", &database.url)
+        .env(
+            "SMTP_URL",
+            format!("smtp://127.0.0.1:{}?tls=none", carriers.relay),
+        )
+        .env("COUNTERSIGN__NOTIFICATION__LISTEN", &pages)
+        .env("COUNTERSIGN__NOTIFICATION__GRPC_LISTEN", &grpc)
+        .env(
+            "COUNTERSIGN__NOTIFICATION__LETTERS_AT_ONCE",
+            at_once.to_string(),
+        )
+        .env(
+            "COUNTERSIGN__NOTIFICATION__TEXTS_AT_ONCE",
+            at_once.to_string(),
+        )
+        .env(
+            "COUNTERSIGN__SMS__BASE_URL",
+            format!("http://127.0.0.1:{}/v1", carriers.gateway),
+        )
+        .env(
+            "COUNTERSIGN__SMS__SECRET",
+            "whsec_YSBrZXkgZm9yIG1lYXN1cmluZyBvbmx5LCAyNGI=",
+        )
+        .env(
+            "COUNTERSIGN__LINKS__KEY",
+            "a key for measuring only, nothing is sent",
+        )
+        .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "error")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .context("start the worker")?;
+    for _ in 0..200 {
+        if TcpStream::connect(&pages).await.is_ok() {
+            return Ok(child);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bail!("the worker does not listen on {pages}")
+}
