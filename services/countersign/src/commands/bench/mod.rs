@@ -5,6 +5,7 @@
 //! ratio of the medians, not the figures.
 
 mod carriers;
+mod claim;
 mod load;
 mod messages;
 mod orders;
@@ -26,6 +27,8 @@ pub(crate) enum Bench {
     Watchers(WatchersArgs),
     /// Messages a second from the outbox to a relay and a gateway, every try on record.
     Messages(MessagesArgs),
+    /// Messages a second that are claimed and completed without being sent, with millions of rows behind them.
+    Claim(ClaimArgs),
     /// The relay and the gateway of `bench messages`.
     #[command(hide = true)]
     Carriers,
@@ -97,6 +100,29 @@ pub(crate) struct MessagesArgs {
     json: Option<PathBuf>,
 }
 
+/// Settings of `bench claim`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClaimArgs {
+    /// A server without a database.
+    #[arg(long, value_name = "URL")]
+    server_url: String,
+    /// Rows behind those that are taken. Ten million take some six gigabytes.
+    #[arg(long, default_value_t = 10_000_000)]
+    rows: u64,
+    /// Rows that are taken in each measurement.
+    #[arg(long, default_value_t = 60_000)]
+    take: u64,
+    /// How many take at the same time.
+    #[arg(long, default_value_t = 4)]
+    tasks: u64,
+    /// Alternating rounds; the medians count.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Also write the figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 impl Bench {
     /// Runs it and prints a table.
     pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
@@ -104,6 +130,7 @@ impl Bench {
             Self::Intake(args) => intake(args).await?,
             Self::Watchers(args) => watchers::run(args).await?,
             Self::Messages(args) => messages::run(args).await?,
+            Self::Claim(args) => claim::run(args).await?,
             Self::Carriers => carriers::run().await?,
         }
         Ok(ExitCode::SUCCESS)

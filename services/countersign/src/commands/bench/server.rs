@@ -1,6 +1,11 @@
 //! A database and a service of the benchmark's own.
 
-use std::{env, process::Stdio, time::Duration};
+use std::{
+    env,
+    process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use countersign_domain::{
@@ -20,6 +25,8 @@ use tokio::{
 
 use super::orders::{CUSTOMERS, PRICE_MINOR, SKUS, customer_code, sku_name};
 
+/// Databases that this process has made.
+static MADE: AtomicU32 = AtomicU32::new(0);
 /// Goods of each article: nothing runs out.
 const ON_HAND: i64 = 1_000_000_000;
 /// Where they lie.
@@ -50,7 +57,8 @@ impl Database {
         })
         .await
         .context("connect to the server")?;
-        let name = format!("countersign_bench_{}", std::process::id());
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("countersign_bench_{}_{made}", std::process::id());
         admin.create_database(&name).await?;
         let url = url_of(&name);
         let store = Store::connect(&Settings {
