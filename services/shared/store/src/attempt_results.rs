@@ -10,16 +10,17 @@ use countersign_domain::{
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, Statement,
 };
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
     Store,
-    bulk::{JsonType, json_rows},
+    bulk::{JsonType, json_parts, json_rows},
     connection::DatabaseKind,
     delivery_rows::{lock_orders_deliveries, open_gates, padded},
     entity::deliveries,
     error::{During, StoreError},
-    rows::{cut, json_text, time_text},
+    rows::{cut, time_text},
 };
 
 /// Characters that the columns for errors hold.
@@ -145,7 +146,8 @@ impl Store {
         self.update_joined(
             transaction,
             &FINISH_DELIVERIES,
-            json_text("finish attempts", &deliveries)?,
+            "finish deliveries",
+            &deliveries,
         )
         .await?;
         let results: Vec<_> = written
@@ -160,12 +162,8 @@ impl Store {
                 )
             })
             .collect();
-        self.update_joined(
-            transaction,
-            &FINISH_ATTEMPTS,
-            json_text("finish attempts", &results)?,
-        )
-        .await?;
+        self.update_joined(transaction, &FINISH_ATTEMPTS, "finish attempts", &results)
+            .await?;
         hurry(transaction, &rows, &hurried, now).await?;
         open_gates(transaction, &rows, now).await?;
         Ok(refused)
@@ -199,25 +197,28 @@ impl Store {
         )
     }
 
-    pub(crate) async fn update_joined(
+    pub(crate) async fn update_joined<T: Serialize + Sync>(
         &self,
         transaction: &DatabaseTransaction,
         update: &JoinedUpdate,
-        rows: String,
+        operation: &'static str,
+        rows: &[T],
     ) -> Result<(), StoreError> {
-        transaction
-            .execute_raw(Statement::from_sql_and_values(
-                self.backend(),
-                update.sql(self.kind),
-                [rows.into()],
-            ))
-            .await
-            .during("finish attempts")?;
+        for part in json_parts(operation, rows)? {
+            transaction
+                .execute_raw(Statement::from_sql_and_values(
+                    self.backend(),
+                    update.sql(self.kind),
+                    [part.into()],
+                ))
+                .await
+                .during(operation)?;
+        }
         Ok(())
     }
 }
 
-/// An UPDATE of many rows, each with values of its own, by one statement with one JSON parameter.
+/// An UPDATE of many rows, each with values of its own, by few statements with one JSON parameter each.
 pub(crate) struct JoinedUpdate {
     pub(crate) table: &'static str,
     pub(crate) columns: &'static [(&'static str, JsonType)],

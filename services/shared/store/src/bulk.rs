@@ -3,10 +3,12 @@
 //! off, so what goes out in a second write waits for the server's delayed acknowledgement, 40 ms.
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
+use serde::Serialize;
 
 use crate::{
     connection::DatabaseKind,
     error::{During, StoreError},
+    rows::json_text,
 };
 
 /// Rows of a chunk. Each size is one more statement that the server keeps prepared for each connection.
@@ -196,6 +198,28 @@ pub(crate) fn json_rows(kind: DatabaseKind, columns: &[(&str, JsonType)]) -> Str
     }
 }
 
+/// The parameters of [`json_rows`] for these rows: as few as fit into one TLS record each.
+pub(crate) fn json_parts<T: Serialize>(
+    operation: &'static str,
+    rows: &[T],
+) -> Result<Vec<String>, StoreError> {
+    let mut parts: Vec<String> = Vec::new();
+    for row in rows {
+        let text = json_text(operation, row)?;
+        match parts.last_mut() {
+            Some(part) if part.len() + text.len() + 1 < CHUNK_BYTES => part.push(','),
+            _ => parts.push("[".to_owned()),
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push_str(&text);
+        }
+    }
+    for part in &mut parts {
+        part.push(']');
+    }
+    Ok(parts)
+}
+
 /// Type of a column of [`json_rows`].
 #[derive(Clone, Copy)]
 pub(crate) enum JsonType {
@@ -203,4 +227,26 @@ pub(crate) enum JsonType {
     Long,
     /// Up to 512 characters; what is longer would become NULL.
     Text,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_parted_so_that_each_part_fits_and_none_is_lost() {
+        let rows: Vec<(u32, String)> = (0..300).map(|number| (number, "x".repeat(100))).collect();
+        let parts = json_parts("test", &rows).unwrap();
+        assert!(parts.len() > 1);
+        assert!(parts.iter().all(|part| part.len() <= CHUNK_BYTES + 1));
+        let read: Vec<(u32, String)> = parts
+            .iter()
+            .flat_map(|part| serde_json::from_str::<Vec<(u32, String)>>(part).unwrap())
+            .collect();
+        assert_eq!(read, rows);
+        assert!(json_parts::<u32>("test", &[]).unwrap().is_empty());
+        // A row that is longer than a record goes out alone.
+        let long = ["y".repeat(CHUNK_BYTES), "z".to_owned()];
+        assert_eq!(json_parts("test", &long).unwrap().len(), 2);
+    }
 }

@@ -19,7 +19,7 @@ use crate::{
     delivery_rows::{end_deliveries, lock_orders_deliveries, open_gates, padded},
     entity::{attempts, deliveries},
     error::{During, StoreError},
-    rows::{json_text, time_text},
+    rows::time_text,
 };
 
 /// Workers that may be lost with a delivery before it is taken for what kills them (RELIABILITY, H-02).
@@ -152,7 +152,7 @@ impl Store {
             })
             .collect();
         if !rows.is_empty() {
-            self.update_joined(transaction, &POSTPONE, json_text(DOING, &rows)?)
+            self.update_joined(transaction, &POSTPONE, DOING, &rows)
                 .await?;
         }
         Ok(rows.len() as u64)

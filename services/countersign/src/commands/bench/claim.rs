@@ -159,7 +159,7 @@ impl How {
         left: &AtomicU64,
         seed: u128,
     ) -> anyhow::Result<(Vec<Duration>, u64)> {
-        let (mut claims, mut taken) = (Vec::new(), 0);
+        let (mut claims, mut count) = (Vec::new(), 0);
         let size = match self {
             Self::OneByOne => 1,
             Self::InBatches => BATCH,
@@ -169,7 +169,7 @@ impl How {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
             .is_ok()
         {
-            let token = Uuid::from_u128(seed + taken as u128 + 1);
+            let token = Uuid::from_u128(seed + u128::from(count) + 1);
             let now = store.now().await?;
             let start = Instant::now();
             match self {
@@ -180,7 +180,7 @@ impl How {
                     claims.push(start.elapsed());
                     if let Some(id) = id {
                         store.complete_delivery_plainly(id, token, now).await?;
-                        taken += 1;
+                        count += 1;
                     }
                 }
                 Self::InBatches => {
@@ -191,11 +191,11 @@ impl How {
                     let done: Vec<Finish> = claimed.iter().map(|it| done(it, token)).collect();
                     let refused = store.finish_attempts(&done, now).await?;
                     ensure!(refused.is_empty(), "{} rows were lost", refused.len());
-                    taken += done.len() as u64;
+                    count += done.len() as u64;
                 }
             }
         }
-        Ok((claims, taken))
+        Ok((claims, count))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     delivery_rows::padded,
     entity::webhook_deliveries,
     error::{During, StoreError},
-    rows::{json_text, time_text},
+    rows::time_text,
 };
 
 /// How a try went.
@@ -152,7 +152,7 @@ impl Store {
         if results.is_empty() {
             return Ok(done);
         }
-        self.update_joined(transaction, &RESULTS, json_text(DOING, &results)?)
+        self.update_joined(transaction, &RESULTS, DOING, &results)
             .await?;
         let known = read(row.clone())?;
         let (health, disabled) = known.health.after(&outcomes, now);
