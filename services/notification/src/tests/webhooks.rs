@@ -340,6 +340,38 @@ async fn j_11_a_new_secret_signs_beside_the_old_one_for_a_day() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_staff_disable_is_told_nothing_more_of_what_was_waiting() {
+    let mut trade = Trade::new().await;
+    let (name, _) = trade.endpoint(&["order.received"]).await;
+    let mut disable = update(&name, "off", &["state"]);
+    disable.endpoint.as_mut().unwrap().state = "DISABLED".to_owned();
+    trade
+        .partner
+        .always(Answer::Delay(Duration::from_millis(400)));
+    for _ in 0..40 {
+        trade.stage.shop.order(MAIL, PHONE).await;
+    }
+    // The first sixteen are under way.
+    trade.until_posts(1).await;
+    let disabled = trade.client.update_webhook_endpoint(disable).await.unwrap();
+    assert_eq!(disabled.into_inner().disabled_reason, "STAFF");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let seen = trade.partner.seen().len();
+    assert!(seen < 40, "{seen}");
+    trade.partner.always(answer(200));
+    let enabled = update(&name, "on", &["state"]);
+    trade.client.update_webhook_endpoint(enabled).await.unwrap();
+    eventually(async || {
+        let pending = trade.list(&name, &["PENDING"]).await.len();
+        (pending == 0)
+            .then_some(())
+            .ok_or_else(|| format!("{pending} are pending"))
+    })
+    .await;
+    trade.stage.end().await;
+}
+
+#[tokio::test]
 async fn a_slow_partner_keeps_no_other_waiting() {
     let mut trade = Trade::new().await;
     let slow = GatewayStub::start(SECRET).await;

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use countersign_domain::{
     ids::{WebhookDeliveryId, WebhookEndpointId},
     secrets::LinkKey,
-    webhook::{WebhookOutcome, pause},
+    webhook::{WebhookEndpointState, WebhookOutcome, pause},
 };
 use countersign_store::{Store, StoreError, WebhookEndpoint, WebhookTry};
 use futures::future::join_all;
@@ -121,7 +121,7 @@ impl WebhookCourier {
                     for endpoint in due {
                         let room = rounds.len() < ENDPOINTS_AT_ONCE;
                         if room && self.busy().insert(endpoint.id) {
-                            rounds.spawn(Arc::clone(&self).tell(endpoint, soft.clone()));
+                            rounds.spawn(Arc::clone(&self).tell(endpoint.id, soft.clone()));
                         }
                     }
                 }
@@ -147,19 +147,28 @@ impl WebhookCourier {
         self.store.due_webhook_endpoints(now).await
     }
 
-    /// Tells one endpoint everything that is due, until it fails.
-    async fn tell(self: Arc<Self>, endpoint: WebhookEndpoint, soft: CancellationToken) {
+    /// Tells one endpoint everything that is due, until it fails. Before each round it is read anew: staff may have disabled
+    /// it, moved it or changed its keys.
+    async fn tell(self: Arc<Self>, id: WebhookEndpointId, soft: CancellationToken) {
         while !soft.is_cancelled() {
-            match self.round(&endpoint).await {
+            let told = async {
+                let found = self.store.find_webhook_endpoint(id).await?;
+                let enabled = |it: &WebhookEndpoint| it.state == WebhookEndpointState::Enabled;
+                match found.filter(enabled) {
+                    Some(endpoint) => self.round(&endpoint).await,
+                    None => Ok(false),
+                }
+            };
+            match told.await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    tracing::warn!(error = %error, endpoint = %endpoint.id, "telling a partner failed; it is tried again");
+                    tracing::warn!(error = %error, endpoint = %id, "telling a partner failed; it is tried again");
                     break;
                 }
             }
         }
-        self.busy().remove(&endpoint.id);
+        self.busy().remove(&id);
     }
 
     /// One claim and its posts; whether there may be more to do at once.
