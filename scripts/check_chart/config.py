@@ -25,7 +25,7 @@ SECRETS = {
     "dkim-key": "-----BEGIN PRIVATE KEY-----",
     "bounces-secret": WEBHOOK_SECRET,
     "sms-secret": WEBHOOK_SECRET,
-    "twilio-auth-token": "0123456789abcdef0123456789abcdef",
+    "twilio-auth-token": "fedcba9876543210fedcba9876543210",
 }
 
 

@@ -130,6 +130,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
       "grpc_listen" (printf "%s:%d" .root.Values.listenAddress (int $worker.grpcPort))
       "order_service_url" (printf "http://%s-order-service:%d" (include "countersign.fullname" .root) (int .root.Values.orderService.port)))) }}
 {{- end }}
+{{- if and (eq .role "notification-worker") .root.Values.ingress.enabled .root.Values.ingress.clientIpHeader (not .root.Values.config.notification.client_ip_header) }}
+{{- $config = mergeOverwrite $config (dict "notification" (dict "client_ip_header" .root.Values.ingress.clientIpHeader)) }}
+{{- end }}
 {{- $config = mergeOverwrite $config (dict "order" (dict "listen" (printf "%s:%d" .root.Values.listenAddress (int .root.Values.orderService.port)))) }}
 {{- range $key, $file := include "countersign.secretKeys" . | fromJson }}
 {{- $parts := splitList "." $key }}

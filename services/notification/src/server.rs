@@ -84,6 +84,11 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
 
     let settings = PagesSettings {
         mailbox,
+        client_ip_header: own
+            .client_ip_header
+            .as_deref()
+            .map(str::parse)
+            .transpose()?,
         ..PagesSettings::new(public_url.clone(), config.company.clone())
     };
     let state = PagesState::try_new(

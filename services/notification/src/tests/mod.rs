@@ -5,6 +5,7 @@ mod gateways;
 mod hours;
 mod letters;
 mod operator;
+mod proxy;
 mod stub;
 mod twilio;
 mod webhooks;

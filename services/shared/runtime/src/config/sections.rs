@@ -87,6 +87,9 @@ pub struct Notification {
     pub grpc_listen: SocketAddr,
     /// How customers and gateways reach [`Self::listen`]: the beginning of every link that is sent.
     pub public_url: String,
+    /// Header in which our own proxy names the client, such as `x-forwarded-for`, whose last entry counts. Without one the
+    /// address of the connection does, which behind a proxy is the same for all customers.
+    pub client_ip_header: Option<String>,
     /// Where the order service answers.
     pub order_service_url: String,
     /// Milliseconds between two looks at the outbox when nothing wakes the worker up.
@@ -111,6 +114,7 @@ impl Default for Notification {
             listen: local(8080),
             grpc_listen: local(50052),
             public_url: "http://127.0.0.1:8080".to_owned(),
+            client_ip_header: None,
             order_service_url: "http://127.0.0.1:50051".to_owned(),
             poll_interval_ms: 200,
             lease_seconds: 30,

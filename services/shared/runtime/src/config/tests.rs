@@ -205,6 +205,7 @@ fn every_bad_field_is_named_at_once() {
         [notification]
         listen = "127.0.0.1:50051"
         public_url = "shop.example.com"
+        client_ip_header = "x forwarded for"
         [email]
         transport = "smtp"
         from = "nobody"
@@ -229,6 +230,7 @@ fn every_bad_field_is_named_at_once() {
         "order.default_region",
         "notification.listen",
         "notification.public_url",
+        "notification.client_ip_header",
         "email.url",
         "email.from",
         "sms.base_url",

@@ -1,7 +1,7 @@
 //! What a well-formed configuration must also hold to.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::Uri;
+use http::{HeaderName, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::EnvFilter;
 
@@ -115,6 +115,12 @@ impl Config {
             &notification.public_url,
             "notification.public_url",
             problems,
+        );
+        let header = notification.client_ip_header.as_deref();
+        problems.unless(
+            header.is_none_or(|name| name.parse::<HeaderName>().is_ok()),
+            "notification.client_ip_header",
+            "must be the name of a header, such as x-forwarded-for",
         );
         check_http(
             &notification.order_service_url,
