@@ -23,6 +23,9 @@ use breaker::{Admission, Breaker, Signal, Ticket};
 
 pub(crate) use breaker::Change;
 
+/// A busy account waits so long for more of its messages to be through: one claim then serves many.
+const GATHERING: Duration = Duration::from_millis(10);
+
 /// What an account can bear.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -49,6 +52,8 @@ pub(crate) struct Account {
     pub(crate) channel: Channel,
     pub(crate) transport: Transport,
     slots: Arc<Semaphore>,
+    /// All slots, free or not.
+    at_once: usize,
     /// Between the beginnings of two messages.
     pace: Option<Duration>,
     state: Mutex<State>,
@@ -82,6 +87,7 @@ impl Account {
             channel,
             transport,
             slots: Arc::new(Semaphore::new(limits.at_once.max(1))),
+            at_once: limits.at_once.max(1),
             pace: limits
                 .per_second
                 .map(|count| Duration::from_secs(1) / count.max(1)),
@@ -99,9 +105,15 @@ impl Account {
         let Ok(slot) = self.slots.clone().acquire_owned().await else {
             return Vec::new();
         };
+        let mut gathered = false;
         loop {
             let changed = self.changed.notified();
             let shut_until = match self.gate(Instant::now()) {
+                Gate::Open(room) if room > 1 && self.is_busy() && !gathered => {
+                    gathered = true;
+                    tokio::time::sleep(GATHERING).await;
+                    continue;
+                }
                 Gate::Open(room) => return self.begin(slot, room.min(most)),
                 Gate::Shut(until) => until,
             };
@@ -113,6 +125,11 @@ impl Account {
                 },
             }
         }
+    }
+
+    /// More than half of what it can bear is under way.
+    fn is_busy(&self) -> bool {
+        self.slots.available_permits() < self.at_once / 2
     }
 
     fn gate(&self, now: Instant) -> Gate {

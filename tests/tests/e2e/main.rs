@@ -3,6 +3,7 @@
 
 mod browser;
 mod canary;
+mod database;
 mod extremes;
 mod feedback;
 mod fulfilment;

@@ -224,12 +224,15 @@ impl EmailSender {
         result.map(drop)
     }
 
-    /// A kept connection on which the relay has just answered.
+    /// A kept connection on which the relay has answered just now.
     async fn kept_session(&self) -> Option<Session> {
         loop {
             let mut session = self.idle().pop()?;
             if session.idle_since.elapsed() > self.max_idle {
                 continue;
+            }
+            if session.is_ready() {
+                return Some(session);
             }
             let Err(failure) = session.reset().await else {
                 return Some(session);

@@ -14,6 +14,7 @@
 //!   system, never before;
 //! - after STARTTLS nothing that came before it is kept, and anything that did come is an attack.
 
+mod handover;
 mod reply;
 mod wire;
 
@@ -29,16 +30,16 @@ use tokio_rustls::TlsConnector;
 
 pub(crate) use reply::Reply;
 pub(crate) use wire::Cause;
-use wire::{Stream, Wire, xtext};
+use wire::{Stream, Wire};
 
 use super::relay::{Relay, TlsPolicy};
 use crate::failpoint;
 
-/// Body bytes given to the system at a time.
-const CHUNK: usize = 16 * 1024;
-
 /// How long a kept connection may take to show that it lives. A fresh one is better than a long wait.
 const MAX_PROBE: Duration = Duration::from_secs(10);
+
+/// A relay that answered within this time is taken to be there.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// How long each phase may take (RELIABILITY section 3.7).
 #[derive(Clone, Debug)]
@@ -138,6 +139,7 @@ pub(crate) struct Parcel<'a> {
 struct Abilities {
     starttls: bool,
     dsn: bool,
+    pipelining: bool,
     login: Option<LoginMethod>,
 }
 
@@ -154,6 +156,8 @@ pub(crate) struct Session {
     timeouts: SmtpTimeouts,
     /// Stays true when a command is cut off half-way, so that a dropped future cannot leave a usable-looking session.
     broken: bool,
+    /// The last message was taken over, so that no half-made envelope is left.
+    clean: bool,
     /// Messages sent so far.
     pub(crate) used: u32,
     /// When it was last given back to the pool.
@@ -176,6 +180,7 @@ impl Session {
             abilities: Abilities::default(),
             timeouts: limits.clone(),
             broken: false,
+            clean: false,
             used: 0,
             idle_since: Instant::now(),
         };
@@ -196,48 +201,18 @@ impl Session {
         !self.broken
     }
 
+    /// Whether it needs no [`Self::reset`]: nothing is half-made, and the relay answered just now. Should it have gone since,
+    /// the next message finds out before anything of it is sent.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.clean && self.idle_since.elapsed() < JUST_NOW
+    }
+
     /// Forgets a half-made envelope, and proves that the relay is still there.
     pub(crate) async fn reset(&mut self) -> Result<(), Failure> {
         let limit = self.timeouts.command.min(MAX_PROBE);
         self.exchange(Phase::Rset, limit, "RSET\r\n", 250)
             .await
             .map(drop)
-    }
-
-    /// Hands over one message. `Ok` is the relay's word that it has taken it.
-    pub(crate) async fn deliver(&mut self, parcel: &Parcel<'_>) -> Result<Reply, Failure> {
-        let Parcel {
-            from,
-            to,
-            envelope_id,
-            data,
-        } = parcel;
-        let (mail, rcpt) = if self.abilities.dsn {
-            (
-                format!("MAIL FROM:<{from}> RET=HDRS ENVID={envelope_id}\r\n"),
-                format!(
-                    "RCPT TO:<{to}> NOTIFY=FAILURE,DELAY ORCPT=rfc822;{}\r\n",
-                    xtext(to)
-                ),
-            )
-        } else {
-            (
-                format!("MAIL FROM:<{from}>\r\n"),
-                format!("RCPT TO:<{to}>\r\n"),
-            )
-        };
-        self.command(Phase::Mail, &mail, 250).await?;
-        self.command(Phase::Rcpt, &rcpt, 250).await?;
-        self.exchange(Phase::Data, self.timeouts.data, "DATA\r\n", 354)
-            .await?;
-        self.broken = true;
-        self.write_body(data).await?;
-        failpoint::hit("body_written");
-        let limit = self.timeouts.final_dot;
-        let reply = within(Phase::FinalDot, limit, self.wire.read_reply()).await?;
-        self.broken = reply.code == 421;
-        self.used += 1;
-        expect(Phase::FinalDot, 250, reply)
     }
 
     /// Says good-bye without waiting long for the answer; the connection is closed in any case.
@@ -263,6 +238,7 @@ impl Session {
             match words.next() {
                 Some("STARTTLS") => self.abilities.starttls = true,
                 Some("DSN") => self.abilities.dsn = true,
+                Some("PIPELINING") => self.abilities.pipelining = true,
                 Some("AUTH") => {
                     let words: Vec<&str> = words.collect();
                     if words.contains(&"PLAIN") {
@@ -355,24 +331,6 @@ impl Session {
         .await?;
         self.broken = reply.code == 421;
         expect(phase, want, reply)
-    }
-
-    /// Writes the message. A failure in phase `Body` means that the final dot did not leave this machine.
-    async fn write_body(&mut self, data: &[u8]) -> Result<(), Failure> {
-        let most = failpoint::chunk("body_part", data.len(), CHUNK);
-        let mut rest = data;
-        while !rest.is_empty() {
-            let chunk = &rest[..rest.len().min(most)];
-            let sent = within(
-                Phase::Body,
-                self.timeouts.progress,
-                self.wire.write_some(chunk),
-            )
-            .await?;
-            rest = &rest[sent..];
-            failpoint::hit("body_part");
-        }
-        within(Phase::FinalDot, self.timeouts.progress, self.wire.flush()).await
     }
 }
 

@@ -106,7 +106,7 @@ impl Default for MailSinkConfig {
             login: None,
             login_methods: "PLAIN LOGIN",
             keep_mails: true,
-            extensions: &["8BITMIME", "DSN"],
+            extensions: &["8BITMIME", "DSN", "PIPELINING"],
             small_window: false,
         }
     }

@@ -57,16 +57,28 @@ impl Talk {
                 "AUTH" => self.log_in(&line).await?,
                 "MAIL" if !self.logged_in => self.say("530 5.7.0 log in first\r\n").await?,
                 "MAIL" => {
-                    line[10..].clone_into(&mut self.mail.from);
+                    self.mail.from.clear();
                     self.mail.to.clear();
-                    self.answer(Stage::Mail, "250 2.1.0 ok\r\n").await?;
+                    if self.answer(Stage::Mail, "250 2.1.0 ok\r\n").await? {
+                        line[10..].clone_into(&mut self.mail.from);
+                    }
+                }
+                "RCPT" if self.mail.from.is_empty() => {
+                    self.say("503 5.5.1 no sender\r\n").await?;
                 }
                 "RCPT" => {
-                    self.mail.to.push(line[8..].to_owned());
-                    self.answer(Stage::Rcpt, "250 2.1.5 ok\r\n").await?;
+                    if self.answer(Stage::Rcpt, "250 2.1.5 ok\r\n").await? {
+                        self.mail.to.push(line[8..].to_owned());
+                    }
+                }
+                "DATA" if self.mail.to.is_empty() => {
+                    self.answer(Stage::Data, "503 5.5.1 no recipient\r\n")
+                        .await?;
                 }
                 "DATA" => self.data().await?,
-                "RSET" => self.answer(Stage::Reset, "250 2.0.0 ok\r\n").await?,
+                "RSET" => {
+                    self.answer(Stage::Reset, "250 2.0.0 ok\r\n").await?;
+                }
                 "NOOP" => self.say("250 2.0.0 ok\r\n").await?,
                 "QUIT" => return self.say("221 2.0.0 bye\r\n").await,
                 _ => self.say("500 5.5.2 what?\r\n").await?,
@@ -137,7 +149,7 @@ impl Talk {
         } else {
             "535 5.7.8 wrong login\r\n"
         };
-        self.answer(Stage::Auth, usual).await
+        self.answer(Stage::Auth, usual).await.map(drop)
     }
 
     async fn data(&mut self) -> io::Result<()> {
@@ -211,15 +223,23 @@ impl Talk {
         }
     }
 
-    async fn answer(&mut self, stage: Stage, usual: &str) -> io::Result<()> {
-        match self.state.script.next(&stage) {
-            None => self.say(usual).await,
+    /// Whether it was a yes.
+    async fn answer(&mut self, stage: Stage, usual: &str) -> io::Result<bool> {
+        let act = match self.state.script.next(&stage) {
+            None => Act::Reply(usual.to_owned()),
             Some(Act::Delay(wait)) => {
                 tokio::time::sleep(wait).await;
-                self.say(usual).await
+                Act::Reply(usual.to_owned())
             }
-            Some(act) => self.perform(act).await,
-        }
+            Some(act) => act,
+        };
+        let yes = match &act {
+            Act::Reply(text) => text.starts_with('2'),
+            Act::Raw(bytes) => bytes.starts_with(b"2"),
+            _ => false,
+        };
+        self.perform(act).await?;
+        Ok(yes)
     }
 
     async fn perform(&mut self, act: Act) -> io::Result<()> {

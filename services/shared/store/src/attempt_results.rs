@@ -8,7 +8,7 @@ use countersign_domain::{
     message::{AttemptOutcome, DeliveryState},
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, Statement,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, Statement, Value,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use crate::{
     Store,
     bulk::{JsonType, json_parts, json_rows},
     connection::DatabaseKind,
-    delivery_rows::{lock_orders_deliveries, open_gates, padded},
+    delivery_rows::{Standing, lock_standings, open_gates, padded},
     entity::deliveries,
     error::{During, StoreError},
     rows::{cut, time_text},
@@ -100,7 +100,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<Refused>, StoreError> {
         let orders: BTreeSet<Uuid> = finishes.iter().map(|it| it.order_id.as_uuid()).collect();
-        let mut rows = lock_orders_deliveries(transaction, orders.into_iter().collect()).await?;
+        let mut rows = lock_standings(transaction, orders.into_iter().collect()).await?;
         let places: HashMap<Uuid, usize> = rows
             .iter()
             .enumerate()
@@ -139,34 +139,71 @@ impl Store {
         if written.is_empty() {
             return Ok(refused);
         }
-        let deliveries: Vec<_> = written
-            .iter()
-            .map(|finish| self.delivery_values(finish, now))
-            .collect();
-        self.update_joined(
-            transaction,
-            &FINISH_DELIVERIES,
-            "finish deliveries",
-            &deliveries,
-        )
-        .await?;
-        let results: Vec<_> = written
-            .iter()
-            .map(|finish| {
-                (
-                    finish.delivery.as_uuid().simple().to_string(),
-                    finish.number,
-                    finish.outcome.as_str(),
-                    time_text(self.kind, now),
-                    cut(&finish.error, ERROR_MAX),
-                )
-            })
-            .collect();
-        self.update_joined(transaction, &FINISH_ATTEMPTS, "finish attempts", &results)
-            .await?;
+        self.write_results(transaction, written, now).await?;
         hurry(transaction, &rows, &hurried, now).await?;
         open_gates(transaction, &rows, now).await?;
         Ok(refused)
+    }
+
+    /// `written` are locked and known to be ours.
+    async fn write_results(
+        &self,
+        transaction: &DatabaseTransaction,
+        written: Vec<&Finish>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        const DELIVERIES: &str = "finish deliveries";
+        const ATTEMPTS: &str = "finish attempts";
+        let key = |finish: &Finish| finish.delivery.as_uuid().simple().to_string();
+        // Nearly all are simply sent; what they share is said once.
+        let (sent, others): (Vec<&Finish>, Vec<&Finish>) =
+            written.into_iter().partition(|it| it.is_plainly_sent());
+        let rows: Vec<_> = sent
+            .iter()
+            .map(|it| (key(it), it.provider_id.as_deref().map(|id| cut(id, 128))))
+            .collect();
+        self.update_joined(
+            transaction,
+            &SENT_DELIVERIES,
+            DELIVERIES,
+            &rows,
+            &[now.into(), now.into()],
+        )
+        .await?;
+        let rows: Vec<_> = others
+            .iter()
+            .map(|it| self.delivery_values(it, now))
+            .collect();
+        self.update_joined(transaction, &FINISH_DELIVERIES, DELIVERIES, &rows, &[])
+            .await?;
+        // Where no try was made, there is none on record.
+        let rows: Vec<_> = sent
+            .iter()
+            .filter(|it| it.number > 0)
+            .map(|it| (key(it), it.number))
+            .collect();
+        self.update_joined(transaction, &SENT_ATTEMPTS, ATTEMPTS, &rows, &[now.into()])
+            .await?;
+        let rows: Vec<_> = others
+            .iter()
+            .filter(|it| it.number > 0)
+            .map(|it| {
+                (
+                    key(it),
+                    it.number,
+                    it.outcome.as_str(),
+                    cut(&it.error, ERROR_MAX),
+                )
+            })
+            .collect();
+        self.update_joined(
+            transaction,
+            &FINISH_ATTEMPTS,
+            ATTEMPTS,
+            &rows,
+            &[now.into()],
+        )
+        .await
     }
 
     fn delivery_values(
@@ -174,7 +211,6 @@ impl Store {
         finish: &Finish,
         now: DateTime<Utc>,
     ) -> (
-        String,
         String,
         &'static str,
         String,
@@ -188,7 +224,6 @@ impl Store {
         };
         (
             finish.delivery.as_uuid().simple().to_string(),
-            finish.token.simple().to_string(),
             state.as_str(),
             time_text(self.kind, due_time),
             finish_time.map(|time| time_text(self.kind, time)),
@@ -197,24 +232,40 @@ impl Store {
         )
     }
 
+    /// `shared` are the values of the question marks in the update.
     pub(crate) async fn update_joined<T: Serialize + Sync>(
         &self,
         transaction: &DatabaseTransaction,
         update: &JoinedUpdate,
         operation: &'static str,
         rows: &[T],
+        shared: &[Value],
     ) -> Result<(), StoreError> {
         for part in json_parts(operation, rows)? {
+            let mut values = shared.to_vec();
+            match self.kind {
+                DatabaseKind::Sqlite => values.push(part.into()),
+                DatabaseKind::MySql | DatabaseKind::MariaDb => values.insert(0, part.into()),
+            }
             transaction
                 .execute_raw(Statement::from_sql_and_values(
                     self.backend(),
                     update.sql(self.kind),
-                    [part.into()],
+                    values,
                 ))
                 .await
                 .during(operation)?;
         }
         Ok(())
+    }
+}
+
+impl Finish {
+    /// Sent, and nothing to add.
+    fn is_plainly_sent(&self) -> bool {
+        self.verdict == Verdict::End(DeliveryState::Sent)
+            && self.outcome == AttemptOutcome::Sent
+            && self.error.is_empty()
     }
 }
 
@@ -228,18 +279,31 @@ pub(crate) struct JoinedUpdate {
     pub(crate) set: &'static [(&'static str, &'static str)],
 }
 
+const SENT_DELIVERIES: JoinedUpdate = JoinedUpdate {
+    table: "deliveries",
+    columns: &[("id", JsonType::Key), ("new_provider", JsonType::Text)],
+    on: "t.id = UNHEX(n.id)",
+    set: &[
+        ("state", "'SENT'"),
+        ("due_time", "?"),
+        ("finish_time", "?"),
+        ("provider_id", "COALESCE(n.new_provider, t.provider_id)"),
+        ("last_error", "''"),
+        ("lease_token", "NULL"),
+    ],
+};
+
 const FINISH_DELIVERIES: JoinedUpdate = JoinedUpdate {
     table: "deliveries",
     columns: &[
         ("id", JsonType::Key),
-        ("token", JsonType::Key),
         ("new_state", JsonType::Key),
         ("new_due", JsonType::Key),
         ("new_finish", JsonType::Key),
         ("new_provider", JsonType::Text),
         ("new_error", JsonType::Text),
     ],
-    on: "t.id = UNHEX(n.id) AND t.lease_token = UNHEX(n.token)",
+    on: "t.id = UNHEX(n.id)",
     set: &[
         ("state", "n.new_state"),
         ("due_time", "n.new_due"),
@@ -250,19 +314,25 @@ const FINISH_DELIVERIES: JoinedUpdate = JoinedUpdate {
     ],
 };
 
+const SENT_ATTEMPTS: JoinedUpdate = JoinedUpdate {
+    table: "attempts",
+    columns: &[("id", JsonType::Key), ("nr", JsonType::Long)],
+    on: "t.delivery_id = UNHEX(n.id) AND t.number = n.nr",
+    set: &[("outcome", "'SENT'"), ("finish_time", "?"), ("error", "''")],
+};
+
 const FINISH_ATTEMPTS: JoinedUpdate = JoinedUpdate {
     table: "attempts",
     columns: &[
         ("id", JsonType::Key),
         ("nr", JsonType::Long),
         ("new_outcome", JsonType::Key),
-        ("new_finish", JsonType::Key),
         ("new_error", JsonType::Text),
     ],
     on: "t.delivery_id = UNHEX(n.id) AND t.number = n.nr",
     set: &[
         ("outcome", "n.new_outcome"),
-        ("finish_time", "n.new_finish"),
+        ("finish_time", "?"),
         ("error", "n.new_error"),
     ],
 };
@@ -295,7 +365,7 @@ impl JoinedUpdate {
 /// Makes the next channel of messages due now whose channel before it has failed or may not be used.
 pub(crate) async fn hurry(
     transaction: &DatabaseTransaction,
-    rows: &[deliveries::Model],
+    rows: &[Standing],
     failed: &[(Uuid, i32, i32)],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {

@@ -14,7 +14,7 @@ use crate::{
     Store,
     attempt_results::hurry,
     bulk::Bulk,
-    delivery_rows::{end_deliveries, lock_orders_deliveries, open_gates, padded},
+    delivery_rows::{end_deliveries, lock_standings, open_gates, padded},
     entity::{attempts, deliveries},
     error::{During, StoreError},
     rows::At,
@@ -203,7 +203,7 @@ impl Store {
             now,
         )
         .await?;
-        let rows = lock_orders_deliveries(transaction, ended_orders.into_iter().collect()).await?;
+        let rows = lock_standings(transaction, ended_orders.into_iter().collect()).await?;
         hurry(transaction, &rows, &passed_over, now).await?;
         open_gates(transaction, &rows, now).await?;
         Ok(outcomes)

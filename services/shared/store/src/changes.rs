@@ -89,9 +89,7 @@ impl Store {
                     return Ok(saved);
                 }
                 Err(error) => {
-                    if let Err(rollback) = transaction.rollback().await {
-                        tracing::warn!(error = %rollback, "rollback failed; the connection is given up");
-                    }
+                    self.give_up(transaction, &error).await;
                     if error.is_retryable() && run < 5 {
                         tokio::time::sleep(std::time::Duration::from_millis(10 * run)).await;
                         continue;

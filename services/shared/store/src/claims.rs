@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     Claimed, Store,
     connection::DatabaseKind,
-    delivery_rows::{delivery, end_deliveries, lock_orders_deliveries, open_gates, padded},
+    delivery_rows::{delivery, end_deliveries, lock_standings, open_gates, padded},
     entity::deliveries,
     error::{During, StoreError},
     leases::give_back,
@@ -168,7 +168,7 @@ impl Store {
         let mut orders: Vec<Uuid> = dead.iter().map(|(_, order, _)| *order).collect();
         orders.sort_unstable();
         orders.dedup();
-        let rows = lock_orders_deliveries(transaction, orders).await?;
+        let rows = lock_standings(transaction, orders).await?;
         open_gates(transaction, &rows, now).await
     }
 

@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
@@ -59,6 +59,16 @@ pub struct Store {
     pub(crate) kind: DatabaseKind,
     /// Added to the database's time: tests move the clock without waiting.
     offset_us: Arc<AtomicI64>,
+    /// Connections that were made before are not used again.
+    retired: Retired,
+}
+
+/// A moment before which no connection may have been made, if there is one.
+type Retired = Arc<Mutex<Option<Instant>>>;
+
+fn is_retired(retired: &Retired, age: Duration) -> bool {
+    let moment = *retired.lock().unwrap_or_else(PoisonError::into_inner);
+    moment.is_some_and(|moment| moment.elapsed() < age)
 }
 
 /// What every connection to a server begins with.
@@ -81,6 +91,8 @@ impl Store {
                 "the database URL must begin with mysql:// or sqlite://".into(),
             ));
         }
+        let retired = Retired::default();
+        let known = retired.clone();
         let mut options = ConnectOptions::new(url.replacen("mariadb:", "mysql:", 1));
         options
             .max_connections(settings.connections_max)
@@ -93,7 +105,12 @@ impl Store {
                     .statement_cache_capacity(STATEMENTS_MAX)
                     .charset("utf8mb4")
             })
-            .map_sqlx_mysql_pool_opts(|pool| {
+            .map_sqlx_mysql_pool_opts(move |pool| {
+                let known = known.clone();
+                let pool = pool.before_acquire(move |_, connection| {
+                    let usable = !is_retired(&known, connection.age);
+                    Box::pin(async move { Ok(usable) })
+                });
                 pool.after_connect(|connection, _| {
                     Box::pin(async move {
                         // Chosen once for each connection, not once for each transaction. REPEATABLE READ would add gap locks.
@@ -123,6 +140,7 @@ impl Store {
             db,
             kind,
             offset_us: Arc::default(),
+            retired,
         })
     }
 
@@ -183,6 +201,12 @@ impl Store {
             .await
             .during("drop a database")?;
         Ok(())
+    }
+
+    /// After this every connection is made anew, by the server's name: it may lead to another server now.
+    pub(crate) fn retire_connections(&self) {
+        tracing::warn!("the database takes no writes; all connections are made anew");
+        *self.retired.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Whether the database answers.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     Store,
     attempt_results::hurry,
-    delivery_rows::{delivery, lock_orders_deliveries, open_gates},
+    delivery_rows::{Standing, delivery, lock_orders_deliveries, open_gates},
     entity::deliveries,
     error::{During, StoreError},
     rows::cut,
@@ -94,6 +94,7 @@ impl Store {
                     .exec(transaction)
                     .await
                     .during(DOING)?;
+                let rows: Vec<Standing> = rows.iter().map(Standing::from).collect();
                 hurry(transaction, &rows, failed.as_slice(), now).await?;
                 open_gates(transaction, &rows, now).await?;
                 Ok(News::Written(Box::new(delivery(written)?)))

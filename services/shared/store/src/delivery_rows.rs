@@ -114,6 +114,89 @@ pub(crate) fn padded(mut ids: Vec<Uuid>) -> Vec<Uuid> {
     ids
 }
 
+/// How a delivery stands among those of its order: what decides which message may go next.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) id: Uuid,
+    pub(crate) order_id: Uuid,
+    pub(crate) seq: i32,
+    pub(crate) kind: String,
+    pub(crate) round: i32,
+    pub(crate) step: i32,
+    pub(crate) state: String,
+    pub(crate) due_time: DateTime<Utc>,
+    pub(crate) lease_token: Option<Uuid>,
+    pub(crate) attempts: i32,
+}
+
+impl From<&deliveries::Model> for Standing {
+    fn from(row: &deliveries::Model) -> Self {
+        Self {
+            id: row.id,
+            order_id: row.order_id,
+            seq: row.seq,
+            kind: row.kind.clone(),
+            round: row.round,
+            step: row.step,
+            state: row.state.clone(),
+            due_time: row.due_time,
+            lease_token: row.lease_token,
+            attempts: row.attempts,
+        }
+    }
+}
+
+/// As [`lock_orders_deliveries`], without what only the sending needs: most of a row is texts.
+pub(crate) async fn lock_standings(
+    transaction: &DatabaseTransaction,
+    orders: Vec<Uuid>,
+) -> Result<Vec<Standing>, StoreError> {
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = deliveries::Entity::find()
+        .select_only()
+        .columns([
+            deliveries::Column::Id,
+            deliveries::Column::OrderId,
+            deliveries::Column::Seq,
+            deliveries::Column::Kind,
+            deliveries::Column::Round,
+            deliveries::Column::Step,
+            deliveries::Column::State,
+            deliveries::Column::DueTime,
+            deliveries::Column::LeaseToken,
+            deliveries::Column::Attempts,
+        ])
+        .filter(deliveries::Column::OrderId.is_in(padded(orders)))
+        .order_by_asc(deliveries::Column::OrderId)
+        .order_by_asc(deliveries::Column::Seq)
+        .lock_exclusive()
+        .into_tuple()
+        .all(transaction)
+        .await
+        .during("lock the deliveries of orders")?;
+    Ok(rows
+        .into_iter()
+        .map(
+            |(id, order_id, seq, kind, round, step, state, due_time, lease_token, attempts)| {
+                Standing {
+                    id,
+                    order_id,
+                    seq,
+                    kind,
+                    round,
+                    step,
+                    state,
+                    due_time,
+                    lease_token,
+                    attempts,
+                }
+            },
+        )
+        .collect())
+}
+
 /// Locks all deliveries of these orders, always in the same sequence, so that two transactions cannot cross.
 pub(crate) async fn lock_orders_deliveries(
     transaction: &DatabaseTransaction,
@@ -137,7 +220,7 @@ pub(crate) async fn lock_orders_deliveries(
 /// room for the next. Where no channel has led to a customer who was asked something, staff will be told.
 pub(crate) async fn open_gates(
     transaction: &DatabaseTransaction,
-    rows: &[deliveries::Model],
+    rows: &[Standing],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     unreachable::tell(transaction, rows, now).await?;
@@ -159,8 +242,8 @@ pub(crate) async fn open_gates(
 }
 
 /// Ids of waiting rows that may go.
-fn gates(rows: &[deliveries::Model]) -> Vec<Uuid> {
-    let mut orders: BTreeMap<Uuid, BTreeMap<i32, Vec<&deliveries::Model>>> = BTreeMap::new();
+fn gates(rows: &[Standing]) -> Vec<Uuid> {
+    let mut orders: BTreeMap<Uuid, BTreeMap<i32, Vec<&Standing>>> = BTreeMap::new();
     for row in rows {
         orders
             .entry(row.order_id)
@@ -203,7 +286,7 @@ fn gates(rows: &[deliveries::Model]) -> Vec<Uuid> {
 }
 
 /// Whether a message means nothing without the one before it.
-fn leans_on_the_last(row: &deliveries::Model) -> bool {
+fn leans_on_the_last(row: &Standing) -> bool {
     row.kind
         .parse::<MessageKind>()
         .is_ok_and(|kind| !kind.is_independent())
@@ -237,30 +320,18 @@ pub(crate) async fn end_deliveries(
 mod tests {
     use super::*;
 
-    fn row(seq: i32, step: i32, state: DeliveryState) -> deliveries::Model {
-        deliveries::Model {
+    fn row(seq: i32, step: i32, state: DeliveryState) -> Standing {
+        Standing {
             id: Uuid::from_u128(u128::from(seq.unsigned_abs() * 10 + step.unsigned_abs())),
             order_id: Uuid::from_u128(1),
             seq,
             kind: String::new(),
-            revision: 1,
             round: 0,
-            channel: String::new(),
             step,
-            generation: 1,
-            dedupe_key: Vec::new(),
-            recipient: String::new(),
-            recipient_hash: Vec::new(),
             state: state.as_str().to_owned(),
             due_time: DateTime::UNIX_EPOCH,
             lease_token: None,
             attempts: 0,
-            provider_id: None,
-            last_error: String::new(),
-            details: String::new(),
-            create_time: DateTime::UNIX_EPOCH,
-            finish_time: None,
-            losses: 0,
         }
     }
 

@@ -76,11 +76,27 @@ impl StoreError {
         matches!(source.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
     }
 
-    /// The connection broke, so that nobody knows whether the last statement was carried out.
+    /// The server takes no writes: it has become a replica, or its connection's transactions are read-only (1290, 1792,
+    /// 1836). Another server is the primary by now.
+    pub(crate) fn is_read_only(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        let text = source.to_string();
+        ["1290 (", "1792 (", "1836 ("]
+            .iter()
+            .any(|code| text.contains(code))
+    }
+
+    /// The connection broke, so that nobody knows whether the last statement was carried out; or it leads to a server that
+    /// takes no writes.
     pub fn is_connection_lost(&self) -> bool {
         let Self::Database { source, .. } = self else {
             return false;
         };
+        if self.is_read_only() {
+            return true;
+        }
         match source {
             DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
             DbErr::Exec(RuntimeErr::SqlxError(error))

@@ -112,9 +112,7 @@ impl Store {
                 Err(IntakeFailure::StockTaken)
             }
             Err(error) => {
-                if let Err(rollback) = transaction.rollback().await {
-                    tracing::warn!(error = %rollback, "rollback failed; the connection is given up");
-                }
+                self.give_up(transaction, &error).await;
                 if error.is_unique_violation() {
                     Err(IntakeFailure::Duplicate)
                 } else {

@@ -16,7 +16,7 @@ use crate::{
     Store,
     attempt_results::{JoinedUpdate, hurry},
     bulk::JsonType,
-    delivery_rows::{end_deliveries, lock_orders_deliveries, open_gates, padded},
+    delivery_rows::{end_deliveries, lock_standings, open_gates, padded},
     entity::{attempts, deliveries},
     error::{During, StoreError},
     rows::time_text,
@@ -152,7 +152,7 @@ impl Store {
             })
             .collect();
         if !rows.is_empty() {
-            self.update_joined(transaction, &POSTPONE, DOING, &rows)
+            self.update_joined(transaction, &POSTPONE, DOING, &rows, &[])
                 .await?;
         }
         Ok(rows.len() as u64)
@@ -264,7 +264,7 @@ async fn recover_in(
     let mut orders: Vec<Uuid> = failed.iter().map(|(order, _, _)| *order).collect();
     orders.sort_unstable();
     orders.dedup();
-    let all = lock_orders_deliveries(transaction, orders).await?;
+    let all = lock_standings(transaction, orders).await?;
     hurry(transaction, &all, &failed, now).await?;
     open_gates(transaction, &all, now).await?;
     Ok(recovered)

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     Store,
     bulk::{JsonType, json_rows},
+    delivery_rows::padded,
     entity::{order_lines, order_numbers, orders},
     error::{During, StoreError},
     order_rows,
@@ -32,7 +33,7 @@ impl Store {
     /// Orders in the sequence asked for; what is not there is left out.
     pub async fn find_orders(&self, ids: &[OrderId]) -> Result<Vec<Order>, StoreError> {
         let rows = orders::Entity::find()
-            .filter(orders::Column::Id.is_in(ids.iter().map(OrderId::as_uuid)))
+            .filter(orders::Column::Id.is_in(padded(ids.iter().map(OrderId::as_uuid).collect())))
             .all(&self.db)
             .await
             .during("find orders")?;
@@ -126,7 +127,9 @@ impl Store {
             return Ok(Vec::new());
         }
         let lines = order_lines::Entity::find()
-            .filter(order_lines::Column::OrderId.is_in(rows.iter().map(|row| row.id)))
+            .filter(
+                order_lines::Column::OrderId.is_in(padded(rows.iter().map(|row| row.id).collect())),
+            )
             .order_by_asc(order_lines::Column::OrderId)
             .order_by_asc(order_lines::Column::LineNumber)
             .all(&self.db)

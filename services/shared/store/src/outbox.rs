@@ -12,14 +12,17 @@ use countersign_domain::{
     order::{Channel, Order},
 };
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{LockBehavior, LockType},
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    sea_query::{
+        LockBehavior, LockType,
+        extension::mysql::{IndexHintScope, MySqlSelectStatementExt as _},
+    },
 };
 use uuid::Uuid;
 
 use crate::{
     Store, confirmations,
-    delivery_rows::{DELIVERIES, lock_orders_deliveries, open_gates, padded, push_delivery},
+    delivery_rows::{DELIVERIES, lock_standings, open_gates, padded, push_delivery},
     entity::{confirmations as rounds, orders, outbox},
     error::{During, StoreError},
     order_rows,
@@ -153,7 +156,7 @@ impl Store {
         DELIVERIES
             .insert_new(transaction, self.kind, self.backend(), values)
             .await?;
-        let rows = lock_orders_deliveries(transaction, uncertain).await?;
+        let rows = lock_standings(transaction, uncertain).await?;
         open_gates(transaction, &rows, now).await?;
         let messages = ids.len();
         outbox::Entity::delete_many()
@@ -188,12 +191,18 @@ fn asks(kind: &str) -> bool {
         || kind == MessageKind::ConfirmationReminder.as_str()
 }
 
+/// By the primary key, however long the list is: with some hundreds of keys and statistics that lag behind, the server
+/// would rather read the whole table.
+fn by_key<E: EntityTrait>(mut select: Select<E>) -> Select<E> {
+    QuerySelect::query(&mut select).force_index("PRIMARY", IndexHintScope::All);
+    select
+}
+
 async fn orders_of(
     transaction: &DatabaseTransaction,
     ids: Vec<Uuid>,
 ) -> Result<HashMap<OrderId, Order>, StoreError> {
-    orders::Entity::find()
-        .filter(orders::Column::Id.is_in(padded(ids)))
+    by_key(orders::Entity::find().filter(orders::Column::Id.is_in(padded(ids))))
         .all(transaction)
         .await
         .during("find the orders of messages")?
@@ -212,8 +221,7 @@ async fn rounds_of(
     if orders.is_empty() {
         return Ok(HashMap::new());
     }
-    rounds::Entity::find()
-        .filter(rounds::Column::OrderId.is_in(padded(orders)))
+    by_key(rounds::Entity::find().filter(rounds::Column::OrderId.is_in(padded(orders))))
         .all(transaction)
         .await
         .during("find the rounds of messages")?

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use countersign_domain::message::DeliveryState;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::{
@@ -52,27 +53,27 @@ macro_rules! by_state {
 impl Store {
     /// Counts everything.
     pub async fn overview(&self) -> Result<Overview, StoreError> {
-        let pending = deliveries::Column::FinishTime.is_null();
+        let pending = DeliveryState::ALL
+            .iter()
+            .filter(|state| !state.is_finished())
+            .map(|state| state.as_str());
         Ok(Overview {
             orders: by_state!(self, orders, "count orders"),
             outbox: outbox::Entity::find()
                 .count(&self.db)
                 .await
                 .during("count the outbox")?,
-            outbox_oldest: outbox::Entity::find()
-                .order_by_asc(outbox::Column::CreateTime)
-                .one(&self.db)
-                .await
-                .during("read the oldest of the outbox")?
-                .map(|row| row.create_time),
+            outbox_oldest: self.oldest_outbox_time().await?,
             deliveries: by_state!(self, deliveries, "count messages"),
             deliveries_oldest_due: deliveries::Entity::find()
-                .filter(pending)
-                .order_by_asc(deliveries::Column::DueTime)
+                .select_only()
+                .column_as(deliveries::Column::DueTime.min(), "oldest")
+                .filter(deliveries::Column::State.is_in(pending))
+                .into_tuple::<Option<DateTime<Utc>>>()
                 .one(&self.db)
                 .await
                 .during("read the oldest message")?
-                .map(|row| row.due_time),
+                .flatten(),
             replies: by_state!(self, replies, "count replies"),
             timers: timers::Entity::find()
                 .count(&self.db)

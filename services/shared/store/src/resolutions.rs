@@ -11,7 +11,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, Q
 use crate::{
     ActCall, Acted, Store,
     attempt_results::hurry,
-    delivery_rows::{delivery, lock_orders_deliveries, open_gates},
+    delivery_rows::{Standing, delivery, lock_orders_deliveries, open_gates},
     entity::deliveries,
     error::{During, StoreError},
     operator_acts::{Earlier, Entry, earlier, last_act},
@@ -143,6 +143,7 @@ impl Store {
                 problem: "the row changed under its lock".to_owned(),
             });
         }
+        let rows: Vec<Standing> = rows.iter().map(Standing::from).collect();
         if resolution == Resolution::NotSent {
             let failed = [(written.order_id, written.seq, written.step)];
             hurry(transaction, &rows, &failed, now).await?;

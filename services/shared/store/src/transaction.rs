@@ -62,11 +62,19 @@ impl Store {
                 Ok(value)
             }
             Err(error) => {
-                if let Err(rollback) = transaction.rollback().await {
-                    tracing::warn!(error = %rollback, "rollback failed; the connection is given up");
-                }
+                self.give_up(transaction, &error).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Rolls back what failed.
+    pub(crate) async fn give_up(&self, transaction: DatabaseTransaction, error: &StoreError) {
+        if error.is_read_only() {
+            self.retire_connections();
+        }
+        if let Err(rollback) = transaction.rollback().await {
+            tracing::warn!(error = %rollback, "rollback failed; the connection is given up");
         }
     }
 

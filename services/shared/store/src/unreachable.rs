@@ -13,7 +13,8 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, Q
 use uuid::Uuid;
 
 use crate::{
-    entity::{deliveries, replies},
+    delivery_rows::Standing,
+    entity::replies,
     error::{During, StoreError},
     rows::json_text,
 };
@@ -25,7 +26,7 @@ const SOURCE: &str = "DELIVERIES";
 /// deliveries of their orders, locked, as they stand now.
 pub(crate) async fn tell(
     transaction: &DatabaseTransaction,
-    rows: &[deliveries::Model],
+    rows: &[Standing],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     const DOING: &str = "tell that a customer cannot be reached";
@@ -65,8 +66,8 @@ pub(crate) async fn tell(
 
 /// Requests all of whose channels have failed: order, sequence, round, and the first delivery. A round that is over needs
 /// nobody.
-fn unreachable(rows: &[deliveries::Model]) -> Vec<(Uuid, i32, u32, Uuid)> {
-    let mut requests: BTreeMap<(Uuid, i32), Vec<&deliveries::Model>> = BTreeMap::new();
+fn unreachable(rows: &[Standing]) -> Vec<(Uuid, i32, u32, Uuid)> {
+    let mut requests: BTreeMap<(Uuid, i32), Vec<&Standing>> = BTreeMap::new();
     for row in rows {
         if row.round > 0 && row.kind == MessageKind::ConfirmationRequest.as_str() {
             requests

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     Store,
-    delivery_rows::{DELIVERIES, lock_orders_deliveries, open_gates, padded, push_delivery},
+    delivery_rows::{DELIVERIES, lock_standings, open_gates, padded, push_delivery},
     entity::outbox,
     error::{During, StoreError},
     outbox::known_kinds,
@@ -60,8 +60,7 @@ impl Store {
                     .exec(&transaction)
                     .await
                     .during(DOING)?;
-                let rows =
-                    lock_orders_deliveries(&transaction, orders.into_iter().collect()).await?;
+                let rows = lock_standings(&transaction, orders.into_iter().collect()).await?;
                 open_gates(&transaction, &rows, now).await?;
                 Ok(count)
             };

@@ -428,6 +428,56 @@ async fn e_07_greylisting_is_tried_later_with_the_same_envelope() {
     }
 }
 
+/// Relays that take an envelope in one packet, and those that want it step by step.
+const WAYS: [&[&str]; 2] = [&["DSN", "PIPELINING"], &["DSN"]];
+
+fn sink_that_offers(extensions: &'static [&'static str]) -> MailSink {
+    MailSink::start_with(MailSinkConfig {
+        extensions,
+        ..MailSinkConfig::default()
+    })
+}
+
+#[tokio::test]
+async fn refusals_are_judged_alike_whether_the_envelope_goes_at_once_or_step_by_step() {
+    for extensions in WAYS {
+        let sink = sink_that_offers(extensions);
+        let sender = sender(&sink);
+        for (stage, text) in [
+            (Stage::Mail, "451 4.3.0 later"),
+            (Stage::Rcpt, "450 4.2.0 later"),
+            (Stage::Data, "451 4.3.0 later"),
+        ] {
+            sink.once(stage, reply(text));
+            let outcome = send(&sender, &letter()).await;
+            let reason = outcome.reason().unwrap();
+            assert!(matches!(&outcome, Outcome::NotSent { .. }), "{outcome:?}");
+            assert!(reason.to_string().contains(&text[..3]), "{reason}");
+            assert_eq!(sink.accepted(), 0);
+        }
+        assert_sent(&send(&sender, &letter()).await);
+        // Right after a success nothing needs to be forgotten and nobody to be asked whether he is there.
+        assert_sent(&send(&sender, &letter()).await);
+        assert_eq!((sink.accepted(), sink.connections()), (2, 1));
+        let commands = sink.commands();
+        let resets = commands.iter().filter(|line| line.starts_with("RSET"));
+        assert_eq!(resets.count(), 3, "{commands:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_wants_the_body_of_a_refused_envelope_gets_none() {
+    let sink = sink_that_offers(WAYS[0]);
+    let sender = sender(&sink);
+    sink.once(Stage::Rcpt, reply("550 5.1.1 unknown"));
+    sink.once(Stage::Data, reply("354 go on"));
+    let outcome = send(&sender, &letter()).await;
+    assert_permanent(&outcome, ReasonCode::BadRecipient, true);
+    assert_eq!(sink.accepted(), 0);
+    assert_sent(&send(&sender, &letter()).await);
+    assert_eq!((sink.accepted(), sink.connections()), (1, 2));
+}
+
 #[tokio::test]
 async fn e_08_a_full_mailbox_is_soft_with_three_tries() {
     for (stage, text) in [
@@ -670,6 +720,10 @@ async fn e_15_a_kept_connection_that_closed_is_replaced_before_the_message_is_wr
         let sink = MailSink::start();
         let sender = sender(&sink);
         assert_sent(&send(&sender, &letter()).await);
+        if stage == Stage::Reset {
+            // Only who has been quiet for a while is asked whether he is there.
+            tokio::time::sleep(Duration::from_millis(1_050)).await;
+        }
         sink.once(stage, Act::Drop);
         assert_sent(&send(&sender, &letter()).await);
         assert_eq!((sink.accepted(), sink.connections()), (2, 2), "{stage:?}");

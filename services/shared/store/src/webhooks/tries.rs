@@ -152,7 +152,7 @@ impl Store {
         if results.is_empty() {
             return Ok(done);
         }
-        self.update_joined(transaction, &RESULTS, DOING, &results)
+        self.update_joined(transaction, &RESULTS, DOING, &results, &[])
             .await?;
         let known = read(row.clone())?;
         let (health, disabled) = known.health.after(&outcomes, now);

@@ -1,0 +1,229 @@
+//! The server hangs up, or refuses, at every statement of a transaction.
+
+use countersign_e2e::{Orders, Replica, System, order_builder};
+use countersign_proto::v1;
+use countersign_store::{Settings, Store, testing::TestDatabase};
+use tonic::{Code, Status};
+
+use super::proxy::{Fault, Proxy};
+
+/// A service that reaches its database through a proxy; the test looks at the same database directly.
+struct Broken {
+    system: System,
+    proxy: Proxy,
+    replica: Replica,
+    client: Orders,
+}
+
+impl Broken {
+    async fn on(database: TestDatabase) -> Self {
+        let url = database.url.clone();
+        let system = System::start(database).await;
+        let proxy = Proxy::start(&url).await;
+        let store = Store::connect(&Settings::new(proxy.url(&url)))
+            .await
+            .unwrap();
+        let replica = Replica::start(store).await;
+        let client = replica.orders("shop").await;
+        Self {
+            system,
+            proxy,
+            replica,
+            client,
+        }
+    }
+
+    /// On every server that there is.
+    async fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
+            if let Some(database) = TestDatabase::server(variable).await {
+                all.push(Self::on(database).await);
+            }
+        }
+        all
+    }
+
+    async fn create(&mut self, request: &v1::CreateOrderRequest) -> Result<v1::Order, Status> {
+        let answer = self.client.create_order(request.clone()).await;
+        answer.map(tonic::Response::into_inner)
+    }
+
+    async fn count(&self, table: &str) -> i64 {
+        let sql = format!("SELECT COUNT(*) AS n FROM {table}");
+        self.system.database.number(&sql).await
+    }
+
+    /// So many orders, each with its history, its remembered call and its two messages.
+    async fn holds(&self, orders: i64) {
+        assert_eq!(self.count("orders").await, orders);
+        assert_eq!(self.count("order_events").await, orders);
+        assert_eq!(self.count("requests").await, orders);
+        assert_eq!(self.count("outbox").await, 2 * orders);
+        self.system.stock_agrees_with_orders().await;
+    }
+
+    /// The statements of one intake, from the first insert to the commit.
+    async fn statements(&mut self) -> Vec<String> {
+        self.proxy.said();
+        self.create(&order_builder().request()).await.unwrap();
+        let said = self.proxy.said();
+        let commit = said.iter().rposition(|text| text == "COMMIT").unwrap();
+        let begin = said[..commit]
+            .iter()
+            .rposition(|text| text.starts_with("BEGIN"))
+            .unwrap();
+        let mut all = said[begin + 1..=commit].to_vec();
+        all.dedup();
+        assert!(all.len() > 6, "{all:?}");
+        all
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_01_cut_before_the_commit_there_is_nothing_and_the_call_may_be_made_again() {
+    for mut it in Broken::all().await {
+        it.proxy
+            .breaks("INSERT INTO orders", "COMMIT", Fault::CutBefore, 1);
+        let request = order_builder().request();
+        let first = it.create(&request).await;
+        assert_eq!(it.proxy.broken(), 1);
+        if let Err(status) = first {
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+            it.holds(0).await;
+        }
+        it.create(&request).await.unwrap();
+        it.holds(1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_02_cut_after_the_commit_the_order_is_looked_up_and_never_written_twice() {
+    for mut it in Broken::all().await {
+        it.proxy
+            .breaks("INSERT INTO orders", "COMMIT", Fault::CutAfter, 1);
+        let request = order_builder().request();
+        let order = it.create(&request).await.unwrap();
+        assert_eq!(it.proxy.broken(), 1);
+        it.holds(1).await;
+        let again = it.create(&request).await.unwrap();
+        assert_eq!(again.name, order.name);
+        it.holds(1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_02_cut_after_the_commit_of_a_change_the_answer_is_the_remembered_one() {
+    for mut it in Broken::all().await {
+        let order = it.create(&order_builder().request()).await.unwrap();
+        let request = v1::AcceptConfirmationRequest {
+            name: order.name.clone(),
+            request_id: "cut-after-commit".to_owned(),
+            answer_channel: v1::AnswerChannel::Link.into(),
+            answered_by: "customer".to_owned(),
+            ..v1::AcceptConfirmationRequest::default()
+        };
+        it.proxy
+            .breaks("UPDATE `orders`", "COMMIT", Fault::CutAfter, 1);
+        let first = it.client.accept_confirmation(request.clone()).await;
+        assert_eq!(it.proxy.broken(), 1);
+        if let Err(status) = &first {
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        }
+        it.client.accept_confirmation(request).await.unwrap();
+        let accepted = "confirmations WHERE state = 'ACCEPTED'";
+        assert_eq!(it.count(accepted).await, 1);
+        let trace = it.system.trace(&order.name).await;
+        assert_eq!(trace.events.len(), 2, "{:?}", trace.events);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_03_b_04_after_a_deadlock_at_any_statement_or_the_commit_the_whole_is_run_again() {
+    for mut it in Broken::all().await {
+        let statements = it.statements().await;
+        assert_eq!(statements.last().map(String::as_str), Some("COMMIT"));
+        let mut orders = 1;
+        for statement in &statements {
+            let after = if statement == "COMMIT" {
+                "INSERT INTO orders"
+            } else {
+                ""
+            };
+            it.proxy.breaks(after, statement, Fault::Deadlock, 1);
+            it.create(&order_builder().request())
+                .await
+                .unwrap_or_else(|status| unreachable!("{statement}: {status:?}"));
+            assert_eq!(it.proxy.broken(), 1, "{statement}");
+            orders += 1;
+            it.holds(orders).await;
+        }
+        // Again and again: it is run five times more, then the caller hears that he may try later.
+        it.proxy
+            .breaks("INSERT INTO orders", "COMMIT", Fault::Deadlock, 1_000);
+        let status = it.create(&order_builder().request()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Aborted, "{status:?}");
+        assert_eq!(it.proxy.broken(), 6);
+        it.holds(orders).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_05_after_a_lock_wait_timeout_nothing_of_the_transaction_is_committed() {
+    for mut it in Broken::all().await {
+        it.proxy.breaks(
+            "INSERT INTO orders",
+            "INSERT INTO outbox",
+            Fault::LockWaitTimeout,
+            1,
+        );
+        it.proxy.said();
+        it.create(&order_builder().request()).await.unwrap();
+        assert_eq!(it.proxy.broken(), 1);
+        let said = it.proxy.said();
+        let refused = said
+            .iter()
+            .position(|text| text.starts_with("INSERT INTO outbox"))
+            .unwrap();
+        assert!(
+            said[refused + 1].starts_with("ROLLBACK"),
+            "{:?}",
+            &said[refused..]
+        );
+        it.holds(1).await;
+        it.proxy.breaks(
+            "INSERT INTO orders",
+            "INSERT INTO outbox",
+            Fault::LockWaitTimeout,
+            1_000,
+        );
+        let status = it.create(&order_builder().request()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Aborted, "{status:?}");
+        it.proxy.broken();
+        it.holds(1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_15_a_server_that_has_become_read_only_is_left_for_a_new_connection() {
+    for mut it in Broken::all().await {
+        it.create(&order_builder().request()).await.unwrap();
+        let before = it.proxy.connections();
+        it.proxy
+            .breaks("", "INSERT INTO orders", Fault::ReadOnly, 1);
+        let request = order_builder().request();
+        let first = it.create(&request).await;
+        assert_eq!(it.proxy.broken(), 1);
+        if let Err(status) = first {
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+            it.create(&request).await.unwrap();
+        }
+        it.holds(2).await;
+        assert!(
+            it.proxy.connections() > before,
+            "the name was asked again where the server is"
+        );
+        // It is still the same process.
+        it.replica.orders("shop").await;
+    }
+}

@@ -1,0 +1,4 @@
+//! The database fails in the ways that databases fail.
+
+mod cuts;
+mod proxy;
