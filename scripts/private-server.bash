@@ -13,11 +13,15 @@ die() { say "$*"; exit 1; }
 usage() {
   cat >&2 <<EOF
 usage: scripts/$kind-server start [--durable] [--port N]
+       scripts/$kind-server pid URL
+       scripts/$kind-server again URL
        scripts/$kind-server stop URL
 
 start  starts a server of its own with an empty data folder and prints its URL; the user may do everything, so it
        listens on 127.0.0.1 only. By default a commit survives a crash of the server but not of the machine: right
        for tests. --durable: every commit is on disk before it is acknowledged, and 2 GiB of buffer pool: for figures.
+pid    prints the number of that server's process.
+again  starts that server again after it was killed, with the data that it had.
 stop   ends that server and removes its data.
 EOF
   exit 2
@@ -86,6 +90,17 @@ EOF
   else
     flags+=(--innodb-flush-log-at-trx-commit=2 --sync-binlog=0 --innodb-buffer-pool-size=256M)
   fi
+  printf '%s\n' "${flags[@]}" >"$data.flags"
+  if ! run "$data" "$port"; then
+    stop "$port"
+    die "did not start"
+  fi
+}
+
+# Starts the server of a data folder and waits until it answers.
+run() {
+  local data=$1 port=$2 flags
+  mapfile -t flags <"$data.flags"
   launch "${flags[@]}" >"$data.log" 2>&1 9>&- </dev/null &
   local server=$!
   disown "$server"
@@ -98,8 +113,34 @@ EOF
     sleep 0.1
   done
   cat "$data.log" >&2
-  stop "$port"
-  die "did not start"
+  return 1
+}
+
+# The port of a URL whose server was started here; its data folder in `data`.
+known() {
+  port=${1:-}
+  port=${port##*:}
+  [[ $port =~ ^[0-9]+ ]] || usage
+  port=${BASH_REMATCH[0]}
+  [ -e "$cache/servers/$kind-$port" ] || die "no server on port $port"
+  data=$(cat "$cache/servers/$kind-$port")
+}
+
+again() {
+  local port data
+  known "${1:-}"
+  alone
+  prepare
+  local pid
+  pid=$(cat "$data/server.pid")
+  for _ in {1..100}; do
+    # A process that nobody has waited for yet is dead as well.
+    grep -qs '^State:[[:space:]]*[^Z]' "/proc/$pid/status" || break
+    sleep 0.1
+  done
+  # What a killed server leaves behind looks as if it still ran.
+  rm -f "$data"/server.sock* "$data/server.pid"
+  run "$data" "$port" || die "did not start again"
 }
 
 stop_at() {
@@ -111,18 +152,14 @@ stop_at() {
     done
     kill -KILL "$pid" 2>/dev/null || true
   fi
-  rm -rf "$data" "$data.log"
+  rm -rf "$data" "$data.log" "$data.flags"
 }
 
 stop() {
-  local port=${1:-}
-  port=${port##*:}
-  [[ $port =~ ^[0-9]+ ]] || usage
-  port=${BASH_REMATCH[0]}
-  local known=$cache/servers/$kind-$port
-  [ -e "$known" ] || die "no server on port $port"
-  stop_at "$(cat "$known")"
-  rm -f "$known"
+  local port data
+  known "${1:-}"
+  stop_at "$data"
+  rm -f "$cache/servers/$kind-$port"
 }
 
 main() {
@@ -130,6 +167,8 @@ main() {
   shift || usage
   case $command in
     start) start "$@" ;;
+    pid) local port data; known "$@"; cat "$data/server.pid" ;;
+    again) again "$@" ;;
     stop) stop "$@" ;;
     *) usage ;;
   esac

@@ -7,14 +7,21 @@ use std::{
 };
 
 use anyhow::Context as _;
+use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{audit::default_rules, policy::default_policies};
 use countersign_migrations::{Migrator, MigratorTrait as _};
-use countersign_runtime::config::Config;
+use countersign_runtime::{
+    clock::{Clock as _, SystemClock},
+    config::Config,
+};
 use countersign_store::{MigrationLock, Settings, Store};
 use secrecy::ExposeSecret as _;
 
 /// How long to wait for another process that is migrating.
 const MIGRATION_WAIT: Duration = Duration::from_mins(2);
+
+/// How far the clocks of this machine and of the database may be apart.
+const SKEW_MAX: TimeDelta = TimeDelta::seconds(30);
 
 /// How long a call may wait for a connection of the pool.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -25,9 +32,28 @@ pub(crate) async fn connect(config: &Config) -> anyhow::Result<Store> {
         fs::create_dir_all(folder)
             .with_context(|| format!("make the folder {} of database.url", folder.display()))?;
     }
-    Store::connect(&settings(config))
+    let store = Store::connect(&settings(config))
         .await
-        .context("connect to database.url")
+        .context("connect to database.url")?;
+    let database = store.now().await.context("read the database's time")?;
+    agree_on_time(database, SystemClock.now())?;
+    Ok(store)
+}
+
+/// A machine whose clock is wrong signs what gateways refuse, and puts wrong times into letters (RELIABILITY, G-01).
+fn agree_on_time(database: DateTime<Utc>, machine: DateTime<Utc>) -> anyhow::Result<()> {
+    let skew = machine - database;
+    anyhow::ensure!(
+        skew.abs() <= SKEW_MAX,
+        "this machine's clock is {} seconds {} the database's: set it (NTP) and start again",
+        skew.abs().num_seconds(),
+        if skew > TimeDelta::zero() {
+            "ahead of"
+        } else {
+            "behind"
+        }
+    );
+    Ok(())
 }
 
 fn settings(config: &Config) -> Settings {
@@ -137,6 +163,19 @@ fn file_of(url: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn g_01_a_machine_whose_clock_is_more_than_thirty_seconds_off_does_not_start() {
+        let database = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+        for seconds in [-30, -1, 0, 30] {
+            agree_on_time(database, database + TimeDelta::seconds(seconds)).unwrap();
+        }
+        for (seconds, words) in [(600, "600 seconds ahead of"), (-600, "600 seconds behind")] {
+            let machine = database + TimeDelta::seconds(seconds);
+            let error = agree_on_time(database, machine).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
 
     #[test]
     fn the_file_of_an_embedded_database_is_found_in_its_url() {

@@ -1,6 +1,7 @@
 //! A company's own order types and rules.
 
-use countersign_e2e::{System, fresh_id, order_builder, refused, violated_fields};
+use countersign_domain::ids::OrderId;
+use countersign_e2e::{System, fresh_id, link_key, order_builder, refused, violated_fields};
 use countersign_proto::v1::{self, OrderState as S, policy_service_client::PolicyServiceClient};
 use tonic::{Code, transport::Channel};
 
@@ -201,4 +202,52 @@ async fn a_rule_holds_from_the_next_order_on_and_one_that_does_not_compile_is_re
         .into_inner()
         .audit_rules;
     assert!(listed.contains(&off));
+}
+
+#[tokio::test]
+async fn f_14_a_text_that_only_says_yes_confirms_small_orders_and_the_code_confirms_all() {
+    let system = System::sqlite().await;
+    system.restock("VASE-1", 100).await;
+    let mut orders = system.orders().await;
+    let mut taken = async |vases: i64| {
+        let request = order_builder().no_lines().line("VASE-1", vases).request();
+        let order = orders.create_order(request).await.unwrap().into_inner();
+        assert_eq!(order.state(), S::AwaitingConfirmation);
+        order
+    };
+    let (small, large) = (taken(1).await, taken(3).await);
+    let yes = |order: &v1::Order| v1::AcceptConfirmationRequest {
+        name: format!("{}/confirmations/1", order.name),
+        request_id: fresh_id("text"),
+        answer_channel: v1::AnswerChannel::Sms.into(),
+        answered_by: "customer".to_owned(),
+        ..v1::AcceptConfirmationRequest::default()
+    };
+    let mut client = system.orders().await;
+    client.accept_confirmation(yes(&small)).await.unwrap();
+    let trace = system.trace(&small.name).await;
+    let said = format!("{:?}", trace.events);
+    assert!(said.contains("channel_trust=low"), "{said}");
+
+    let refusal = client.accept_confirmation(yes(&large)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::FailedPrecondition);
+    assert!(refusal.message().contains("the code"), "{refusal:?}");
+    let order = system.order(&large.name).await;
+    assert_eq!(order.state(), S::AwaitingConfirmation);
+    let id = OrderId::from_resource_name(&large.name).unwrap();
+    let code = link_key().confirmation_code(id, 1);
+    client
+        .verify_confirmation_code(v1::VerifyConfirmationCodeRequest {
+            name: format!("{}/confirmations/1", large.name),
+            request_id: fresh_id("code"),
+            code,
+            answer_channel: v1::AnswerChannel::Sms.into(),
+            ..v1::VerifyConfirmationCodeRequest::default()
+        })
+        .await
+        .unwrap();
+    assert_ne!(
+        system.order(&large.name).await.state(),
+        S::AwaitingConfirmation
+    );
 }

@@ -11,7 +11,7 @@ use axum::{
     routing::post,
 };
 use countersign_domain::{
-    confirmation::{Objection, ObjectionCategory},
+    confirmation::{ConfirmationState, Objection, ObjectionCategory},
     decide::CallOutcome,
     ids::{DeliveryId, OrderId},
     message::Delivery,
@@ -75,6 +75,14 @@ pub(crate) fn router(state: TwilioCallbacks) -> Router {
         .with_state(state)
 }
 
+/// A call that is under way.
+struct Call {
+    delivery: Delivery,
+    script: CallScript,
+    /// What it asks has been answered otherwise since.
+    is_answered: bool,
+}
+
 /// What is signed, or how to refuse it. The body is not repeated, nothing is stored.
 struct Told {
     query: Form,
@@ -136,7 +144,7 @@ impl TwilioCallbacks {
     }
 
     /// What a call is about and says, as long as there is such a message and it can still be written.
-    async fn call(&self, query: &Form) -> Result<Option<(Delivery, CallScript)>, StoreError> {
+    async fn call(&self, query: &Form) -> Result<Option<Call>, StoreError> {
         let Some((id, generation)) = parse_key(query.get("key")) else {
             return Ok(None);
         };
@@ -168,7 +176,11 @@ impl TwilioCallbacks {
                 .ok()
         });
         Ok(match written {
-            Some(Content::Call(script)) => Some((delivery, script)),
+            Some(Content::Call(script)) => Some(Call {
+                is_answered: round.is_some_and(|round| round.state != ConfirmationState::Open),
+                delivery,
+                script,
+            }),
             _ => None,
         })
     }
@@ -221,10 +233,14 @@ async fn gather(
     let sid = form.get("CallSid");
     let call = state.call(&query).await.map_err(not_now)?;
     // A machine presses no keys, whatever it plays to us.
-    let Some((delivery, script)) = call.filter(|_| !callback::is_machine(&form) && !sid.is_empty())
-    else {
+    let Some(call) = call.filter(|_| !callback::is_machine(&form) && !sid.is_empty()) else {
         return Ok(markup(twiml::hang_up()));
     };
+    let Call {
+        delivery,
+        script,
+        is_answered,
+    } = call;
     let words = twiml::words(&script.language);
     let at = callback::turn(&query);
     let digits = form.get("Digits");
@@ -233,6 +249,10 @@ async fn gather(
         .iter()
         .find(|key| key.digit == digits)
         .map(|key| key.means);
+    // Who answered by the link while the telephone rang is not asked again; a wish to speak to a person is still heard.
+    if is_answered && means != Some(KeyMeaning::Person) {
+        return Ok(markup(twiml::end(&script.language, words.answered)));
+    }
     let again = |before, misses| {
         let next = Turn {
             turn: at.turn.saturating_add(1),

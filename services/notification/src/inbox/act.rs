@@ -15,6 +15,7 @@ use countersign_store::{News, StoreError};
 use uuid::Uuid;
 
 use super::{
+    doubtful_yes::{is_yes_by_text, yes_for_staff},
     forward::{Forwarder, Settled},
     report::Report,
 };
@@ -106,10 +107,17 @@ impl Forwarder {
                 reason,
             } => self.opt_out(recipient, *channel, *reason).await,
             ReplyContent::Unreachable { round } => self.unreachable(reply, *round).await,
-            _ => Ok(match reply.order_id {
-                Some(order) => self.calls.tell(reply, order).await.into(),
-                None => Settled::Refused("NO_ORDER: it names no order".to_owned()),
-            }),
+            _ => {
+                let Some(order) = reply.order_id else {
+                    return Ok(Settled::Refused("NO_ORDER: it names no order".to_owned()));
+                };
+                let settled = Settled::from(self.calls.tell(reply, order).await);
+                if matches!(settled, Settled::Refused(_)) && is_yes_by_text(&reply.content) {
+                    let words = (Some(order), yes_for_staff());
+                    return self.resolved(reply, Some(words)).await;
+                }
+                Ok(settled)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod act;
 mod bounce;
+mod doubtful_yes;
 pub(crate) mod forward;
 pub(crate) mod orders;
 mod report;

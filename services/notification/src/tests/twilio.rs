@@ -251,6 +251,54 @@ async fn f_11_the_wish_for_a_person_reaches_staff() {
 }
 
 #[tokio::test]
+async fn m_05_who_answers_by_the_link_while_the_telephone_rings_is_not_asked_again() {
+    let stub = stub().await;
+    let (mut stage, order, call) = by_call(&stub).await;
+    let (_, asked) = stub.press(&call, None, "").await;
+    assert!(asked.contains("<Gather"), "{asked}");
+    stage.shop.accept(order).await;
+    for digit in ["1", "2", "9", ""] {
+        let (status, answer) = stub.press(&call, Some(&asked), digit).await;
+        assert_eq!(status, 200);
+        assert!(
+            answer.contains("<Hangup/>") && !answer.contains("<Gather"),
+            "{digit}: {answer}"
+        );
+        assert!(answer.contains("已经答复") || answer.contains("answered already"));
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(stage.orders.told().is_empty(), "one outcome, the link's");
+    stub.press(&call, Some(&asked), "0").await;
+    let told = eventually(async || stage.orders.told().pop().ok_or_default()).await;
+    assert_eq!(told.method, "CreateOrderContact");
+}
+
+#[tokio::test]
+async fn f_14_a_yes_by_text_that_does_not_count_reaches_staff() {
+    let stub = stub().await;
+    let (stage, _) = by_text(&stub).await;
+    taken(&stub, 2).await;
+    stage.orders.refuse(&[tonic::Code::FailedPrecondition]);
+    let url = format!("http://{}/callbacks/twilio/sms/reply", stage.http);
+    let fields = [
+        ("AccountSid", TwilioStub::ACCOUNT),
+        ("MessageSid", "SM77777777777777777777777777777777"),
+        ("From", CUSTOMER),
+        ("To", "+14155552345"),
+        ("Body", "YES"),
+        ("NumMedia", "0"),
+    ];
+    assert_eq!(stub.post(&url, &fields).await.0, 200);
+    let told = eventually(async || {
+        let told = stage.orders.told();
+        (told.len() == 2).then_some(told).ok_or_default()
+    })
+    .await;
+    let methods: Vec<&str> = told.iter().map(|it| it.method).collect();
+    assert_eq!(methods, ["AcceptConfirmation", "CreateOrderContact"]);
+}
+
+#[tokio::test]
 async fn f_10_a_machine_confirms_nothing_and_the_steps_may_come_in_any_order() {
     let stub = stub().await;
     let (stage, order, call) = by_call(&stub).await;

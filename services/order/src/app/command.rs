@@ -131,6 +131,8 @@ pub(crate) struct Given {
     pub(crate) channel: Option<AnswerChannel>,
     pub(crate) answered_by: String,
     pub(crate) receive_time: Option<DateTime<Utc>>,
+    /// The right code came with it.
+    pub(crate) with_code: bool,
 }
 
 impl Given {
@@ -144,6 +146,7 @@ impl Given {
                 self.answered_by.clone()
             },
             receive_time: self.receive_time.map_or(now, |received| received.min(now)),
+            with_code: self.with_code,
         }
     }
 }

@@ -131,6 +131,7 @@ pub(crate) fn policy_to_proto(policy: &OrderPolicy, create_time: DateTime<Utc>) 
         required_fields: policy.required_fields.clone(),
         disabled_rules: policy.disabled_rules.clone(),
         auto_approve_total_max: policy.auto_approve_total_max.map(money::to_proto),
+        bare_text_total_max: policy.bare_text_total_max.map(money::to_proto),
         auto_approve: policy.auto_approve,
         confirmation_mode: word::to_proto::<v1::ConfirmationMode>(
             policy.confirmation_mode.as_str(),
@@ -268,6 +269,10 @@ pub(crate) fn read_policy(
             .auto_approve_total_max
             .as_ref()
             .and_then(|max| amount(max, &at("auto_approve_total_max"), &mut v)),
+        bare_text_total_max: given
+            .bare_text_total_max
+            .as_ref()
+            .and_then(|max| amount(max, &at("bare_text_total_max"), &mut v)),
         auto_approve: given.auto_approve,
         confirmation_mode: word::from_proto::<v1::ConfirmationMode, _>(
             given.confirmation_mode,

@@ -101,12 +101,22 @@ pub struct OrderPolicy {
     /// When customers are asked how it was; never when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survey: Option<SurveyRules>,
+    /// Above this total a text message that only says yes does not confirm: anybody can write under a customer's number.
+    /// The code, the link, a key pressed and staff confirm any order. In its own currency; other currencies are above it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bare_text_total_max: Option<Money>,
     /// When the customer may be disturbed.
     #[serde(default)]
     pub contact_hours: ContactHours,
 }
 
 impl OrderPolicy {
+    /// Whether a text message that only says yes is enough for an order of this total.
+    pub fn bare_text_confirms(&self, total: Money) -> bool {
+        self.bare_text_total_max
+            .is_none_or(|max| max.currency == total.currency && total.minor <= max.minor)
+    }
+
     /// Name and version, as stored with each order that was judged by it.
     pub fn identity(&self) -> PolicyVersion {
         PolicyVersion {

@@ -49,6 +49,11 @@ impl TestDatabase {
     )]
     pub async fn server(variable: &str) -> Option<Self> {
         let server = std::env::var(variable).ok().filter(|url| !url.is_empty())?;
+        Some(Self::at(&server).await)
+    }
+
+    /// On the server of a URL, which ends without a database.
+    pub async fn at(server: &str) -> Self {
         let server = server.trim_end_matches('/');
         let name = format!("t_{}", fresh());
         let admin = Store::connect(&Settings {
@@ -65,7 +70,7 @@ impl TestDatabase {
             ))
             .await
             .expect("a database of our own");
-        Some(Self::migrated(format!("{server}/{name}"), None).await)
+        Self::migrated(format!("{server}/{name}"), None).await
     }
 
     /// The number that a query of one row and one column `n` answers.

@@ -208,14 +208,13 @@ impl Talk {
                 .and_then(|number| self.prepared.get(&u32::from_le_bytes(number)).cloned()),
             _ => None,
         };
-        let fault = text.and_then(|text| self.look(text));
+        let fault = text.and_then(|text| self.look(&text));
         match fault {
             None => self.server.write_all(&packet).await?,
             Some(Fault::CutBefore) => return Ok(Next::End),
             Some(Fault::CutAfter) => {
                 self.server.write_all(&packet).await?;
-                let mut answer = [0; 64];
-                self.server.read(&mut answer).await?;
+                self.server.readable().await?;
                 return Ok(Next::End);
             }
             Some(Fault::Deadlock) => {
@@ -236,7 +235,7 @@ impl Talk {
     }
 
     /// Notes a statement, and whether it is to be broken.
-    fn look(&mut self, text: String) -> Option<Fault> {
+    fn look(&mut self, text: &str) -> Option<Fault> {
         let short: String = text.chars().take(120).collect();
         if short.starts_with("BEGIN") || short.starts_with("START TRANSACTION") {
             self.transaction.clear();

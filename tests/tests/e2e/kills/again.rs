@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use countersign_store::testing::TestDatabase;
+use chrono::TimeDelta;
+use countersign_domain::message::DeliveryState;
+use countersign_notification::testkit::Answer;
+use countersign_store::{Claimed, testing::TestDatabase};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
     history::History,
-    stage::{LEASE, Stage},
+    stage::{LEASE, Stage, Stop},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,4 +37,33 @@ async fn c_12_workers_that_are_killed_again_and_again_lose_nothing_and_double_no
     history.judge(&stage).await;
     assert!(history.problems.is_empty(), "{:#?}", history.problems);
     assert_eq!(history.figures.lost, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_21_a_database_whose_clock_runs_ahead_hands_no_lease_over_early_or_late() {
+    let mut stage = Stage::on(TestDatabase::sqlite().await).await;
+    // From here on the database's time is five minutes ahead of that of the machine.
+    stage.pass(TimeDelta::minutes(5), None).await;
+    stage.order(false, true).await;
+    stage.gateways.texts.once(Answer::Stall);
+    let mut first = stage.worker(None);
+    assert_eq!(stage.watch(&mut first).await, Stop::Stalled);
+    let mut second = stage.worker(None);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let leased = |all: &[Claimed]| {
+        let mut states = all.iter().map(|it| it.delivery.state);
+        states.any(|state| state == DeliveryState::Leased)
+    };
+    assert!(
+        leased(&stage.deliveries().await),
+        "it is still the first one's"
+    );
+    first.kill().await;
+    stage.pass(LEASE, Some(&mut second)).await;
+    let end = stage.watch(&mut second).await;
+    assert_eq!(end, Stop::Done, "{}", stage.log());
+    assert!(second.ended().await, "{}", stage.log());
+    let mut history = History::default();
+    history.judge(&stage).await;
+    assert!(history.problems.is_empty(), "{:#?}", history.problems);
 }

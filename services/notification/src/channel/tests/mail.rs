@@ -748,6 +748,7 @@ async fn e_15_kept_connections_that_hang_cost_one_wait_together() {
     let messages: Vec<Outgoing> = (0..5).map(|_| letter()).collect();
     futures::future::join_all(messages.iter().map(|message| send(&sender, message))).await;
     assert_eq!(sink.connections(), 5);
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
     sink.always(Stage::Reset, Act::Stall);
     assert_sent(&send(&sender, &letter()).await);
     assert_eq!(

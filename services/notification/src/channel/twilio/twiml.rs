@@ -58,6 +58,8 @@ pub struct Words {
     pub objected: &'static str,
     /// The wish to be rung back is on record.
     pub person: &'static str,
+    /// The question was answered otherwise while the telephone rang.
+    pub answered: &'static str,
 }
 
 /// The words in the language of a script.
@@ -69,6 +71,7 @@ pub fn words(language: &str) -> Words {
             confirmed: "谢谢，已记录您的确认。再见。",
             objected: "已记录您的异议，我们会给您回电。再见。",
             person: "我们的工作人员会给您回电。再见。",
+            answered: "此订单已经答复，无需再按键。谢谢，再见。",
         }
     } else {
         Words {
@@ -77,6 +80,7 @@ pub fn words(language: &str) -> Words {
             confirmed: "Thank you, your yes is on record. Goodbye.",
             objected: "We have noted that something is wrong and shall ring you back. Goodbye.",
             person: "A member of our staff will ring you back. Goodbye.",
+            answered: "This order has been answered already; there is nothing left to do. Thank you, goodbye.",
         }
     }
 }

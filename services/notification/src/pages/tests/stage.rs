@@ -338,6 +338,7 @@ fn answer(now: DateTime<Utc>) -> Answer {
         channel: AnswerChannel::Link,
         answered_by: "customer".into(),
         receive_time: now,
+        with_code: false,
     }
 }
 

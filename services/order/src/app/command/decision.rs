@@ -255,6 +255,7 @@ impl Deciding {
         {
             let answer = Given {
                 channel: Some(answer.channel.unwrap_or(AnswerChannel::Code)),
+                with_code: true,
                 ..answer.clone()
             };
             return self.accept(order, round, &answer, None, context).await;

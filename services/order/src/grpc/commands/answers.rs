@@ -208,6 +208,7 @@ impl App {
                     Some(Command::CallResult {
                         round: round?,
                         answer: Given {
+                            with_code: false,
                             channel: Some(if by_gateway {
                                 AnswerChannel::PhoneKey
                             } else {
@@ -281,6 +282,7 @@ fn given(
         channel: channel?,
         answered_by: answered_by?,
         receive_time: receive_time?,
+        with_code: false,
     })
 }
 

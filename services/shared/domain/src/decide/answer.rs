@@ -26,6 +26,15 @@ pub struct Answer {
     pub answered_by: String,
     /// Time of receipt; it decides against the deadline.
     pub receive_time: DateTime<Utc>,
+    /// The code came with it, which only the recipient was told.
+    pub with_code: bool,
+}
+
+impl Answer {
+    /// A text message proves nothing but that somebody knows the customer's number (RELIABILITY, F-14).
+    fn is_low_trust(&self) -> bool {
+        self.channel == AnswerChannel::Sms && !self.with_code
+    }
 }
 
 /// Records an answer that no longer counts.
@@ -108,6 +117,12 @@ pub fn accept(
         return Ok(instead);
     }
     require(order, Action::AcceptConfirmation)?;
+    if answer.is_low_trust() && !formality.policy.bare_text_confirms(order.total) {
+        return Err(Refusal::Precondition(
+            "a text message that only says yes does not confirm an order of this total: the code, the link or staff do"
+                .to_owned(),
+        ));
+    }
     if let Some(amount) = amount
         && amount != order.total
     {
@@ -137,6 +152,10 @@ fn confirmed(
 ) -> Change {
     let mut change = Change::of(order, EventKind::Confirmed, context);
     change.event.details.decided_by = order.policy_version.to_string();
+    if answer.is_low_trust() {
+        "channel_trust=low: a text message without the code"
+            .clone_into(&mut change.event.details.reason);
+    }
     let mut closed = close(&mut change, round, state);
     closed.details.answer_time = Some(answer.receive_time);
     closed.details.answer_channel = Some(answer.channel);
@@ -241,6 +260,7 @@ pub fn expire(
         channel: AnswerChannel::Silence,
         answered_by: "system".into(),
         receive_time: context.now,
+        with_code: false,
     };
     let held = !order.progress.holds.is_empty();
     if round.mode == ConfirmationMode::Tacit && !held {

@@ -67,6 +67,13 @@ impl OrderPolicy {
                 "must not be negative",
             );
         }
+        if let Some(max) = self.bare_text_total_max {
+            problems.unless(
+                !max.is_negative(),
+                "bare_text_total_max",
+                "must not be negative",
+            );
+        }
         problems.unless(
             !self.payment_methods.is_empty(),
             "payment_methods",

@@ -288,6 +288,7 @@ impl World {
             channel: AnswerChannel::Link,
             answered_by: "customer".into(),
             receive_time: self.now,
+            with_code: false,
         };
         let formality = Formality {
             order_number: OrderNumber::new(self.now, u32::try_from(self.ids).unwrap()).unwrap(),

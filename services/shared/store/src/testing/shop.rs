@@ -152,6 +152,7 @@ impl Shop {
             channel: AnswerChannel::Link,
             answered_by: "customer".to_owned(),
             receive_time: now,
+            with_code: false,
         };
         let formality = Formality {
             order_number: OrderNumber::new(now, 400 + self.orders).expect("a number"),
