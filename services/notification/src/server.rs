@@ -15,6 +15,7 @@ use countersign_proto::{
     },
 };
 use countersign_runtime::{
+    accept::connections,
     clock::SystemClock,
     config::{Config, GatewayTransport},
     health::serve_health,
@@ -265,11 +266,7 @@ async fn serve_grpc(
                 span
             })
             .add_routes(routes)
-            // Without it each answer waits 40 ms for the client's delayed acknowledgement.
-            .serve_with_incoming_shutdown(
-                transport::server::TcpIncoming::from(listener).with_nodelay(Some(true)),
-                soft.cancelled_owned(),
-            )
+            .serve_with_incoming_shutdown(connections(listener), soft.cancelled_owned())
             .await
     });
     Ok(())

@@ -14,15 +14,12 @@ use countersign_proto::{
     },
 };
 use countersign_runtime::{
-    config, health::serve_health, lifecycle::Lifecycle, telemetry::set_parent_from_headers,
+    accept::connections, config, health::serve_health, lifecycle::Lifecycle,
+    telemetry::set_parent_from_headers,
 };
 use countersign_store::Store;
 use tokio::net::TcpListener;
-use tonic::{
-    server::NamedService as _,
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{server::NamedService as _, service::Routes, transport::Server};
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::{
@@ -149,11 +146,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
                 span
             })
             .add_routes(routes)
-            // Without it each answer waits 40 ms for the client's delayed acknowledgement.
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
-                soft.cancelled_owned(),
-            )
+            .serve_with_incoming_shutdown(connections(listener), soft.cancelled_owned())
             .await;
         if let Err(error) = served {
             tracing::error!(error = %error, "the order service stopped serving");

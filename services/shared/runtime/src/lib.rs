@@ -4,6 +4,7 @@
 //! `clippy.toml` refuses the others.
 #![warn(missing_docs)]
 
+pub mod accept;
 pub mod clock;
 pub mod config;
 pub mod health;

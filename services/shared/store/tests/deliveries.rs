@@ -8,18 +8,19 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::Duration;
 use countersign_domain::{
-    event::MessageKind,
+    event::{MessageDetails, MessageKind},
     ids::{AttemptId, DeliveryId, OrderId},
     message::{AttemptOutcome, DeliveryState, GatewayState, OptOutReason, Recipient},
     order::Channel,
     reply::ReplyContent,
 };
 use countersign_store::{
-    Claimed, DispatchFacts, Finish, NextStep, Planned, Refused, SYSTEM, Start, StartOutcome, Store,
-    Verdict,
+    Claimed, DispatchFacts, Finish, NextStep, Planned, QueueRows, Refused, SYSTEM, Start,
+    StartOutcome, Store, Verdict,
     testing::{TestDatabase, shop::Shop},
 };
 use rand::{SeedableRng, rngs::StdRng};
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use uuid::Uuid;
 
 const MAIL: Option<&str> = Some("canary@example.com");
@@ -839,4 +840,87 @@ async fn m_08_an_order_that_is_called_off_while_its_messages_wait_is_told_only_t
             [(1, 1, Superseded), (2, 1, Superseded), (3, 1, Sent)]
         );
     }
+}
+
+/// The servers that there are; one writer at a time, as on SQLite, tells nothing about rivals.
+async fn servers() -> Vec<TestDatabase> {
+    let mut all = Vec::new();
+    for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
+        all.extend(TestDatabase::server(variable).await);
+    }
+    all
+}
+
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a transaction that is kept open on purpose"
+)]
+async fn b_12_rows_that_commit_late_are_dispatched_like_any_other() {
+    for database in servers().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        let late = shop.order(MAIL, None).await;
+        database
+            .execute("CREATE TABLE late_rows AS SELECT * FROM outbox")
+            .await;
+        database.execute("DELETE FROM outbox").await;
+        let transaction = store.connection().begin().await.unwrap();
+        transaction
+            .execute_unprepared("INSERT INTO outbox SELECT * FROM late_rows")
+            .await
+            .unwrap();
+        let early = shop.order(MAIL, None).await;
+        assert_eq!(
+            dispatch(store).await,
+            2,
+            "the younger ones, for they are there"
+        );
+        assert_eq!(states(store, late.id).await, []);
+        transaction.commit().await.unwrap();
+        assert_eq!(dispatch(store).await, 2, "and those that came late");
+        assert_eq!(states(store, late.id).await, states(store, early.id).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_08_sixty_four_workers_share_a_hundred_thousand_rows_without_a_double() {
+    const ROWS: u64 = 100_000;
+    let Some(database) = TestDatabase::server("TEST_MYSQL_URL").await else {
+        return;
+    };
+    let store = &database.store;
+    let details = serde_json::to_string(&MessageDetails::default()).unwrap();
+    let rows = QueueRows {
+        first: 1,
+        count: ROWS,
+        state: DeliveryState::Ready,
+        due_from: "2020-01-01 00:00:00".to_owned(),
+        details: &details,
+    };
+    store.insert_queue_rows(&rows).await.unwrap();
+    let now = store.now().await.unwrap();
+    let work = (0..64_u128).map(|worker| async move {
+        let mut own = Vec::new();
+        for round in 1.. {
+            let token = Uuid::from_u128(worker << 32 | round);
+            let claimed = store
+                .claim_deliveries(token, Channel::Email, now, lease(), 500)
+                .await
+                .unwrap();
+            if claimed.is_empty() {
+                break;
+            }
+            own.extend(claimed.into_iter().map(|it| it.delivery.id));
+        }
+        own
+    });
+    let all: Vec<DeliveryId> = futures::future::join_all(work)
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
+    let distinct: std::collections::HashSet<_> = all.iter().collect();
+    assert_eq!(all.len(), distinct.len(), "nobody has what another has");
+    assert_eq!(all.len() as u64, ROWS);
 }
