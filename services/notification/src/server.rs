@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use countersign_domain::{locale::TimeZone, order::Channel, place::CountryCode, secrets::LinkKey};
@@ -15,12 +16,11 @@ use countersign_proto::{
     },
 };
 use countersign_runtime::{
-    accept::connections,
     clock::SystemClock,
     config::{Config, GatewayTransport},
     health::serve_health,
     lifecycle::Lifecycle,
-    telemetry::set_parent_from_headers,
+    server::{Serving, serve},
 };
 use countersign_store::Store;
 use tokio::net::TcpListener;
@@ -45,6 +45,13 @@ use crate::{
     transport::{Transports, bounce_keys, signing_keys},
     webhooks::{courier::WebhookCourier, guard::Guard},
 };
+
+/// Calls of one connection at the same time; staff and commands make few.
+const STREAMS_PER_CONNECTION: u32 = 100;
+/// Calls of all connections at the same time.
+const CONCURRENT_REQUESTS_MAX: usize = 256;
+/// A call is given up after this.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the worker needs.
 #[derive(Debug)]
@@ -254,20 +261,14 @@ async fn serve_grpc(
         .add_service(reflection)
         .add_service(NotificationServiceServer::new(notifications.clone()))
         .add_service(WebhookServiceServer::new(notifications));
-    let soft = lifecycle.soft();
-    lifecycle.spawn("notification-service", async move {
-        transport::Server::builder()
-            .max_concurrent_streams(100)
-            .timeout(std::time::Duration::from_secs(10))
-            .layer(tower_http::catch_panic::CatchPanicLayer::new())
-            .trace_fn(|request| {
-                let span = tracing::info_span!("grpc", rpc = request.uri().path());
-                set_parent_from_headers(&span, request.headers());
-                span
-            })
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(connections(listener), soft.cancelled_owned())
-            .await
-    });
+    let serving = Serving {
+        name: "notification-service",
+        listener,
+        routes,
+        streams_per_connection_max: STREAMS_PER_CONNECTION,
+        concurrent_requests_max: CONCURRENT_REQUESTS_MAX,
+        request_timeout: REQUEST_TIMEOUT,
+    };
+    serve(serving, lifecycle);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Putting the service together and serving it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use countersign_domain::secrets::LinkKey;
 use countersign_proto::{
@@ -14,13 +14,14 @@ use countersign_proto::{
     },
 };
 use countersign_runtime::{
-    accept::connections, config, health::serve_health, lifecycle::Lifecycle,
-    telemetry::set_parent_from_headers,
+    config,
+    health::serve_health,
+    lifecycle::Lifecycle,
+    server::{Serving, serve},
 };
 use countersign_store::Store;
 use tokio::net::TcpListener;
-use tonic::{server::NamedService as _, service::Routes, transport::Server};
-use tower::limit::GlobalConcurrencyLimitLayer;
+use tonic::{server::NamedService as _, service::Routes};
 
 use crate::{
     app::{
@@ -128,41 +129,14 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
                 .max_decoding_message_size(REQUEST_BYTES_MAX)
                 .max_encoding_message_size(RESPONSE_BYTES_MAX),
         );
-    let soft = lifecycle.soft();
-    let timeout = config.request_timeout();
-    let concurrency = config.max_concurrent_requests;
-    lifecycle.spawn("order-service", async move {
-        let served = Server::builder()
-            .max_concurrent_streams(STREAMS_PER_CONNECTION)
-            .initial_connection_window_size(4 * 1024 * 1024)
-            .http2_keepalive_interval(Some(Duration::from_mins(1)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-            .timeout(timeout)
-            .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
-            .layer(GlobalConcurrencyLimitLayer::new(concurrency))
-            .trace_fn(|request| {
-                let span = tracing::info_span!("grpc", rpc = request.uri().path());
-                set_parent_from_headers(&span, request.headers());
-                span
-            })
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(connections(listener), soft.cancelled_owned())
-            .await;
-        if let Err(error) = served {
-            tracing::error!(error = %error, "the order service stopped serving");
-        }
-    });
+    let serving = Serving {
+        name: "order-service",
+        listener,
+        routes,
+        streams_per_connection_max: STREAMS_PER_CONNECTION,
+        concurrent_requests_max: config.max_concurrent_requests,
+        request_timeout: config.request_timeout(),
+    };
+    serve(serving, lifecycle);
     Ok(address)
-}
-
-/// What a caller is told when a handler panicked; what happened is in the log.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
-fn panicked(cause: Box<dyn std::any::Any + Send + 'static>) -> http::Response<tonic::body::Body> {
-    let text = cause
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| cause.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    tracing::error!(panic = text, "a handler panicked");
-    tonic::Status::internal("something went wrong on our side; it has been recorded").into_http()
 }

@@ -7,17 +7,16 @@ use countersign_domain::{
     ids::DeliveryId,
     text::{TextKind, checked_text},
 };
+use countersign_runtime::callers::Caller;
 use countersign_store::{ActCall, StoreError};
 use sha2::{Digest as _, Sha256};
-use tonic::{Code, Request, Status, metadata::MetadataMap};
+use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
 use super::Notifications;
 
 /// `ErrorInfo.domain` of all reasons.
 const DOMAIN: &str = "countersign";
-/// Names the caller. Who calls is settled in front of the service; the header tells.
-const CALLER: &str = "x-countersign-caller";
 
 /// Fields that are not as they must be.
 #[derive(Default)]
@@ -215,18 +214,6 @@ fn digest(parts: &[&str]) -> [u8; 32] {
 
 /// Who calls, and the request itself.
 pub(super) fn open<M>(request: Request<M>) -> Result<(String, M), Status> {
-    let caller = caller_of(request.metadata())?;
+    let caller = Caller::of(request.extensions())?.name().to_owned();
     Ok((caller, request.into_inner()))
-}
-
-fn caller_of(metadata: &MetadataMap) -> Result<String, Status> {
-    let Some(value) = metadata.get(CALLER) else {
-        return Ok("anonymous".to_owned());
-    };
-    value
-        .to_str()
-        .ok()
-        .filter(|caller| (1..=64).contains(&caller.len()))
-        .map(ToOwned::to_owned)
-        .ok_or_else(|| invalid(CALLER, "must be 1 to 64 characters of ASCII"))
 }

@@ -18,6 +18,7 @@ use countersign_domain::{
     tracking::TrackingEvent,
 };
 use countersign_proto::v1;
+use countersign_runtime::callers::{Caller, Roles};
 use countersign_store::{RecordedContact, SaveExtras, Saved};
 use prost::Message as _;
 
@@ -28,15 +29,28 @@ use crate::{convert, error::ServiceError};
 pub(crate) const RUNS_MAX: u32 = 8;
 
 /// Who calls, and what names the call.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Call {
-    pub(crate) caller: String,
+    pub(crate) caller: Caller,
     pub(crate) request_id: String,
     /// None for timers and for calls without a request id.
     pub(crate) key: Option<CallKey>,
     /// The order must still have this tag, if it is given.
     pub(crate) etag: String,
     pub(crate) traceparent: Option<String>,
+}
+
+impl Call {
+    /// What happens by itself: a timer is due.
+    pub(crate) fn by_system() -> Self {
+        Self {
+            caller: Caller::new("system", Roles::ALL),
+            request_id: String::new(),
+            key: None,
+            etag: String::new(),
+            traceparent: None,
+        }
+    }
 }
 
 /// A hold to be laid.
@@ -198,7 +212,7 @@ impl Deciding {
             }
             let context = Context {
                 now,
-                actor: &call.caller,
+                actor: call.caller.name(),
                 request_id: &call.request_id,
                 traceparent: call.traceparent.as_deref(),
             };

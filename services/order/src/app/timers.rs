@@ -103,11 +103,7 @@ impl Deciding {
             TimerKind::Completion => Command::Complete,
             TimerKind::Survey => Command::Survey,
         };
-        let call = Call {
-            caller: "system".into(),
-            ..Call::default()
-        };
-        match self.run(timer.order_id, &command, &call).await {
+        match self.run(timer.order_id, &command, &Call::by_system()).await {
             Ok(_) | Err(ServiceError::NotFound { .. }) => {}
             // A hold keeps a delivered order from being complete; releasing it does not set the timer again, so it waits.
             Err(ServiceError::FailedPrecondition { .. }) if timer.kind == TimerKind::Completion => {

@@ -1,7 +1,8 @@
 //! What every call has: who calls, what names the call, which order it is about.
 
 use countersign_domain::ids::OrderId;
-use tonic::{Request, Response, metadata::MetadataMap};
+use countersign_runtime::callers::Caller;
+use tonic::{Request, Response};
 
 use crate::{
     app::{
@@ -12,32 +13,11 @@ use crate::{
     error::{ServiceError, Violations},
 };
 
-/// Names the caller. Who calls is settled in front of the service (mutual TLS or a gateway); the header tells.
-const CALLER: &str = "x-countersign-caller";
-/// Where the header is missing.
-const NOBODY: &str = "anonymous";
-
 /// Who calls.
-pub(crate) fn caller_of(metadata: &MetadataMap) -> Result<String, ServiceError> {
-    let Some(value) = metadata.get(CALLER) else {
-        return Ok(NOBODY.to_owned());
-    };
-    value
-        .to_str()
-        .ok()
-        .filter(|caller| {
-            (1..=64).contains(&caller.len())
-                && caller
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte))
-        })
-        .map(ToOwned::to_owned)
-        .ok_or_else(|| {
-            ServiceError::invalid(
-                CALLER,
-                "must be 1 to 64 characters of A–Z a–z 0–9 . _ : @ -",
-            )
-        })
+pub(crate) fn caller_of<M>(request: &Request<M>) -> Result<Caller, ServiceError> {
+    Caller::of(request.extensions())
+        .cloned()
+        .map_err(|_| ServiceError::internal("a call without a caller"))
 }
 
 /// A call and its parts.
@@ -95,7 +75,7 @@ impl Tagged for countersign_proto::v1::ResolveFeedbackRequest {}
 
 /// What names a call and tells its content; a wrong request id is noted under `prefix`.
 pub(crate) fn key_of<M: Keyed>(
-    caller: &str,
+    caller: &Caller,
     method: &str,
     request: &M,
     prefix: &str,
@@ -105,7 +85,7 @@ pub(crate) fn key_of<M: Keyed>(
         violations.add(format!("{prefix}request_id"), problem);
         return None;
     }
-    CallKey::of(caller, method, request).ok()
+    CallKey::of(caller.name(), method, request).ok()
 }
 
 /// Takes a request apart and finds its order. What is wrong with the request id is noted; an order that is not there ends
@@ -117,7 +97,7 @@ pub(crate) async fn call_of<M: Tagged>(
     name: impl Fn(&M) -> &str,
     violations: &mut Violations,
 ) -> Result<CallParts<M>, ServiceError> {
-    let caller = caller_of(request.metadata())?;
+    let caller = caller_of(&request)?;
     let inner = request.into_inner();
     let key = key_of(&caller, method, &inner, "", violations);
     let id = app.deciding.find_id(name(&inner)).await?;

@@ -133,7 +133,7 @@ impl FeedbackService for FeedbackCalls {
         request: Request<v1::ResolveFeedbackRequest>,
     ) -> Answer<v1::Feedback> {
         let mut violations = Violations::new();
-        let caller = caller_of(request.metadata())?;
+        let caller = caller_of(&request)?;
         let inner = request.into_inner();
         let key = key_of(&caller, "ResolveFeedback", &inner, "", &mut violations);
         let resolution = violations.take(

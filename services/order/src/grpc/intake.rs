@@ -2,7 +2,7 @@
 
 use countersign_domain::place::CountryCode;
 use countersign_proto::v1;
-use countersign_runtime::telemetry::current_traceparent;
+use countersign_runtime::{callers::Caller, telemetry::current_traceparent};
 use futures::{StreamExt as _, stream::BoxStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -25,7 +25,7 @@ impl App {
         &self,
         request: Request<v1::CreateOrderRequest>,
     ) -> Result<Response<v1::Order>, Status> {
-        let caller = caller_of(request.metadata())?;
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
         let submission = self.submission(&request, &caller, "")?;
         if request.validate_only {
@@ -39,7 +39,7 @@ impl App {
         &self,
         request: Request<v1::BatchCreateOrdersRequest>,
     ) -> Result<Response<v1::BatchCreateOrdersResponse>, Status> {
-        let caller = caller_of(request.metadata())?;
+        let caller = caller_of(&request)?;
         let requests = request.into_inner().requests;
         if requests.is_empty() || requests.len() > BATCH_MAX {
             return Err(
@@ -91,7 +91,7 @@ impl App {
         request: Request<Streaming<v1::ImportOrdersRequest>>,
     ) -> Result<Response<BoxStream<'static, Result<v1::ImportOrdersResponse, Status>>>, Status>
     {
-        let caller = caller_of(request.metadata())?;
+        let caller = caller_of(&request)?;
         let app = self.clone();
         let answers = request
             .into_inner()
@@ -109,7 +109,7 @@ impl App {
     async fn import_row(
         &self,
         row: v1::ImportOrdersRequest,
-        caller: &str,
+        caller: &Caller,
     ) -> v1::ImportOrdersResponse {
         let number = row.row;
         let taken = async {
@@ -157,13 +157,13 @@ impl App {
     fn submission(
         &self,
         request: &v1::CreateOrderRequest,
-        caller: &str,
+        caller: &Caller,
         prefix: &str,
     ) -> Result<Submission, ServiceError> {
         let mut violations = Violations::new();
         let key = key_of(caller, METHOD, request, prefix, &mut violations);
         let sender = Sender {
-            caller,
+            caller: caller.name(),
             default_region: self.default_region,
         };
         let order = violations.require(format!("{prefix}order"), request.order.as_ref());

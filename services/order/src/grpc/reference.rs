@@ -45,7 +45,7 @@ pub(crate) struct Write<M> {
 impl<M: Keyed> Write<M> {
     /// Takes a request apart; one without a proper request id is refused.
     pub(crate) fn of(request: Request<M>, method: &str) -> Result<Self, ServiceError> {
-        let caller = caller_of(request.metadata())?;
+        let caller = caller_of(&request)?;
         let inner = request.into_inner();
         let mut violations = Violations::new();
         let key = key_of(&caller, method, &inner, "", &mut violations);

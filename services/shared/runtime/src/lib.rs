@@ -1,12 +1,15 @@
-//! What every Countersign binary stands on: configuration, the clock, the lifecycle of its tasks, telemetry and health.
+//! What every Countersign binary stands on: configuration, the clock, the lifecycle of its tasks, telemetry, health,
+//! and serving: who calls, and what stands before every call.
 //!
 //! Each of these is the only place that may touch the thing it wraps (environment, wall clock, task spawning);
 //! `clippy.toml` refuses the others.
 #![warn(missing_docs)]
 
 pub mod accept;
+pub mod callers;
 pub mod clock;
 pub mod config;
 pub mod health;
 pub mod lifecycle;
+pub mod server;
 pub mod telemetry;

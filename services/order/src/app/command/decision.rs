@@ -328,7 +328,7 @@ impl Deciding {
         let order = self.get(id).await?;
         let context = Context {
             now: self.store.now().await?,
-            actor: &call.caller,
+            actor: call.caller.name(),
             request_id: &call.request_id,
             traceparent: None,
         };

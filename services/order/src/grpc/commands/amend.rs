@@ -35,7 +35,12 @@ impl App {
         violations.check()?;
         let before = self.deciding.get(parts.id).await?;
         let mut violations = Violations::new();
-        let amendment = self.amendment(&parts.inner, &before, &parts.call.caller, &mut violations);
+        let amendment = self.amendment(
+            &parts.inner,
+            &before,
+            parts.call.caller.name(),
+            &mut violations,
+        );
         let amendment = violations.finish(amendment)?;
         if parts.inner.validate_only {
             let order = self

@@ -28,7 +28,7 @@ impl App {
         &self,
         request: Request<v1::CreateConfirmationRequest>,
     ) -> Answer<v1::Confirmation> {
-        let caller = caller_of(request.metadata())?;
+        let caller = caller_of(&request)?;
         let (outcome, _) = command!(
             self,
             request,
@@ -52,7 +52,7 @@ impl App {
                 channels.map(|channels| {
                     Command::OpenRound(RoundRequest {
                         channels,
-                        requested_by: caller.clone(),
+                        requested_by: caller.name().to_owned(),
                         expire_time,
                         mode,
                         by_staff: inner.by_staff,

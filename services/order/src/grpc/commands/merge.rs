@@ -17,7 +17,7 @@ impl App {
         &self,
         request: Request<v1::MergeOrdersRequest>,
     ) -> Answer<v1::MergeOrdersResponse> {
-        let caller = caller_of(request.metadata())?;
+        let caller = caller_of(&request)?;
         let inner = request.into_inner();
         let mut violations = Violations::new();
         let key = key_of(&caller, "MergeOrders", &inner, "", &mut violations);
@@ -56,10 +56,10 @@ impl App {
             key,
             traceparent: countersign_runtime::telemetry::current_traceparent(),
             caller,
-            ..Call::default()
+            etag: String::new(),
         };
         let actor = if actor.is_empty() {
-            call.caller.clone()
+            call.caller.name().to_owned()
         } else {
             actor
         };
