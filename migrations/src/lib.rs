@@ -16,6 +16,7 @@ mod m0004_gateways;
 mod m0005_feedback;
 mod m0006_operator_acts;
 mod m0007_webhooks;
+mod m0008_running;
 mod table;
 
 pub use sea_orm_migration::{MigratorTrait, MigratorTraitSelf, SchemaManager};
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_feedback::Migration),
             Box::new(m0006_operator_acts::Migration),
             Box::new(m0007_webhooks::Migration),
+            Box::new(m0008_running::Migration),
         ]
     }
 }

@@ -204,8 +204,10 @@ def check_ending(where: str, pod: dict, container: dict, problems: Problems) -> 
     service = container["readinessProbe"]["grpc"]["service"].removeprefix("countersign.v1.")
     served = "\n".join(it.read_text() for it in (ROOT / "services").glob("*/src/server.rs"))
     problems.unless(f"{service}Server::<" in served, f"{where}: no service reports the health of {service}")
-    waits = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    left = pod["terminationGracePeriodSeconds"] - waits
+    # A restart helps nobody whose database is away.
+    problems.unless(container["livenessProbe"]["grpc"]["service"] == "liveness", f"{where}: its liveness")
+    # The notice that values.yaml gives balancers.
+    left = pod["terminationGracePeriodSeconds"] - 5
     # The full example sets 40 seconds; both must leave room for the last exports (three of 3 s) and 2 s of unwinding.
     grace = 40 if where.startswith("full") else 30
     problems.unless(left >= grace + 2 + 9, f"{where}: is killed before its grace of {grace} s is over")

@@ -60,15 +60,15 @@ spec:
             {{- range .ports }}
             - {name: {{ .name }}, containerPort: {{ .port }}, protocol: TCP}
             {{- end }}
-          # The health service answers for the process, not for the database: a pod that waits for its database is not
-          # helped by a restart. At SIGTERM it tells that it serves no more.
+          # "liveness" tells of the process alone: a pod whose database is away is not helped by a restart. Readiness goes
+          # with the database, and at SIGTERM.
           startupProbe:
-            grpc: {port: {{ .healthPort }}}
+            grpc: {port: {{ .healthPort }}, service: liveness}
             periodSeconds: 2
             failureThreshold: 60
           # Patient: under overload the probe waits in the same queue as the calls.
           livenessProbe:
-            grpc: {port: {{ .healthPort }}}
+            grpc: {port: {{ .healthPort }}, service: liveness}
             periodSeconds: 10
             timeoutSeconds: 10
             failureThreshold: 6
@@ -77,10 +77,6 @@ spec:
             periodSeconds: 5
             timeoutSeconds: 5
             failureThreshold: 3
-          lifecycle:
-            preStop:
-              # At the signal the program takes no more connections at once; balancers and proxies hear of the end first.
-              sleep: {seconds: {{ include "countersign.preStopSeconds" $root }}}
           resources: {{- toYaml .values.resources | nindent 12 }}
           securityContext: {{- include "countersign.containerSecurity" $root | nindent 12 }}
           volumeMounts:

@@ -198,12 +198,9 @@ capabilities:
   value: service.instance.id=$(POD_NAME),k8s.pod.name=$(POD_NAME),k8s.namespace.name=$(POD_NAMESPACE)
 {{- end }}
 
-{{/* Seconds before the first signal in which balancers hear that the pod ends. */}}
-{{- define "countersign.preStopSeconds" -}}5{{- end }}
-
-{{/* Room for preStop, the grace, 2 s in which cut tasks unwind, three last exports of 3 s each, and 4 s to spare. */}}
+{{/* Room for the notice, the grace, 2 s in which cut tasks unwind, three last exports of 3 s each, and 4 s to spare. */}}
 {{- define "countersign.terminationGracePeriodSeconds" -}}
-{{ add (include "countersign.preStopSeconds" . | int) (.Values.config.shutdown.grace_seconds | int) 15 }}
+{{ add (.Values.config.shutdown.notice_seconds | int) (.Values.config.shutdown.grace_seconds | int) 15 }}
 {{- end }}
 
 {{/* The volume of secrets, with the given keys only. Takes root and keys (of the configuration to keys of the Secret). */}}

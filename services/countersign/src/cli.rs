@@ -9,6 +9,8 @@ use crate::commands::{
     bench::Bench,
     import::ImportArgs,
     operator::{DeadLettersArgs, GatewayCommand, RequeueArgs, ResolveArgs},
+    retention::RetentionCommand,
+    safe_mode::{ReconcileArgs, SafeModeCommand},
 };
 
 /// Takes customers' orders, audits them and has the customers confirm them.
@@ -49,6 +51,14 @@ pub(crate) enum Command {
     /// Shows, holds and releases accounts at gateways.
     #[command(subcommand)]
     Gateway(GatewayCommand),
+    /// Shows and turns the switch by which nothing is sent, as after a restore.
+    #[command(subcommand)]
+    SafeMode(SafeModeCommand),
+    /// In safe mode: asks the carriers about every message that would be sent, and settles those that they have.
+    Reconcile(ReconcileArgs),
+    /// Takes away what is older than [retention] says; the workers do so by themselves.
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -86,6 +96,9 @@ impl Command {
             Self::Requeue(_) => "requeue",
             Self::Resolve(_) => "resolve",
             Self::Gateway(_) => "gateway",
+            Self::SafeMode(_) => "safe-mode",
+            Self::Reconcile(_) => "reconcile",
+            Self::Retention(_) => "retention",
             Self::CheckConfig => "check-config",
         }
     }
@@ -103,6 +116,9 @@ impl Command {
             | Self::Requeue(_)
             | Self::Resolve(_)
             | Self::Gateway(_)
+            | Self::SafeMode(_)
+            | Self::Reconcile(_)
+            | Self::Retention(_)
             | Self::CheckConfig => true,
         }
     }
@@ -112,6 +128,9 @@ impl Command {
             Self::Migrate(args) | Self::Status(args) => args.database_url.as_deref(),
             Self::Up(args) => args.database.database_url.as_deref(),
             Self::CheckConfig
+            | Self::SafeMode(_)
+            | Self::Reconcile(_)
+            | Self::Retention(_)
             | Self::Bench(_)
             | Self::Import(_)
             | Self::DeadLetters(_)

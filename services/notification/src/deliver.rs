@@ -3,6 +3,7 @@
 mod doubt;
 mod job;
 mod keeper;
+mod reconcile;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     account::{Account, Permit},
+    alive::Alive,
     bell::Bell,
     context::Writer,
     failpoint,
@@ -36,6 +38,8 @@ use crate::{
 };
 use job::Job;
 
+pub use reconcile::{ReconcileReport, ReconciledCount};
+
 /// Messages that are claimed and begun together; each then goes its own way.
 const BATCH: usize = 128;
 /// Pause of a lane that found nothing, before it looks again.
@@ -44,6 +48,8 @@ const BREATH: Duration = Duration::from_millis(5);
 /// What all deliveries need.
 pub(crate) struct Courier {
     pub(crate) store: Store,
+    /// Whether anything may be sent.
+    pub(crate) alive: Arc<Alive>,
     pub(crate) templates: Arc<Templates>,
     pub(crate) writer: Writer,
     pub(crate) transports: Transports,
@@ -97,7 +103,7 @@ impl Courier {
                 account.clone(),
                 results.clone(),
                 lifecycle.clone(),
-                lifecycle.soft(),
+                lifecycle.draining(),
             );
             lifecycle.spawn("delivery", lane);
         }
@@ -144,7 +150,9 @@ impl Courier {
         results: &mpsc::Sender<Finish>,
         lifecycle: &Lifecycle,
     ) -> Result<usize, StoreError> {
-        let now = self.store.now().await?;
+        let Some(now) = self.alive.may_send().await? else {
+            return Ok(0);
+        };
         let token = self.ids.token();
         let lease = TimeDelta::from_std(self.lease).unwrap_or(TimeDelta::seconds(30));
         let claimed = self

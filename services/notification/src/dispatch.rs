@@ -1,12 +1,12 @@
 //! From the outbox to the queue of deliveries. Only the database is touched here.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use countersign_domain::secrets::LinkKey;
 use countersign_store::{DispatchFacts, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{bell::Bell, failpoint, ids::Ids, plan::plan};
+use crate::{bell::Bell, failpoint, plan::plan};
 
 /// Messages of one transaction.
 const BATCH: u64 = 500;
@@ -15,7 +15,6 @@ const BATCH: u64 = 500;
 pub(crate) struct Dispatcher {
     pub(crate) store: Store,
     pub(crate) link_key: LinkKey,
-    pub(crate) ids: Arc<Ids>,
     /// Told when there is something to deliver.
     pub(crate) queue: Bell,
     pub(crate) poll: Duration,
@@ -44,7 +43,7 @@ impl Dispatcher {
         let now = self.store.now().await?;
         let plan = |facts: &DispatchFacts<'_>| {
             failpoint::hit("planning");
-            plan(facts, &self.link_key, &self.ids)
+            plan(facts, &self.link_key)
         };
         let done = self.store.dispatch(BATCH, now, plan).await?;
         if done.messages > 0 {

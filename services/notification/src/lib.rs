@@ -1,6 +1,7 @@
 //! countersign-notification: turns outbox rows into messages that reach the customer, and takes in what comes back.
 
 mod account;
+mod alive;
 mod bell;
 mod bounces;
 mod callbacks;
@@ -19,6 +20,8 @@ mod metrics;
 pub mod pages;
 mod plan;
 mod quiet;
+mod reconcile;
+mod retention;
 mod server;
 pub mod template;
 #[cfg(any(test, feature = "testkit"))]
@@ -28,6 +31,9 @@ pub mod understanding;
 mod verdict;
 mod webhooks;
 
+pub use deliver::{ReconcileReport, ReconciledCount};
+pub use reconcile::{ReconcileDeps, reconcile};
+pub use retention::{Swept, sweep};
 pub use server::{Deps, run};
 pub use transport::TransportError;
 

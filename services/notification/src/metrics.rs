@@ -18,6 +18,8 @@ pub(crate) struct Metrics {
     bounces: Counter<u64>,
     webhook_tries: Counter<u64>,
     webhooks_disabled: Counter<u64>,
+    safe_mode: Gauge<u64>,
+    retention_overdue: Gauge<f64>,
 }
 
 impl Metrics {
@@ -57,6 +59,17 @@ impl Metrics {
             webhooks_disabled: meter
                 .u64_counter("webhook_endpoints_disabled_total")
                 .with_description("Partners' endpoints that were given up, by reason")
+                .build(),
+            safe_mode: meter
+                .u64_gauge("safe_mode")
+                .with_description("1 while nothing is sent until staff switch safe mode off")
+                .build(),
+            retention_overdue: meter
+                .f64_gauge("retention_overdue_seconds")
+                .with_unit("s")
+                .with_description(
+                    "By how much the oldest row is older than rows of its kind are kept",
+                )
                 .build(),
             oldest_due_age: meter
                 .f64_gauge("oldest_due_age_seconds")
@@ -122,6 +135,15 @@ impl Metrics {
     pub(crate) fn breaker(&self, gateway: &str, level: u64) {
         self.breaker
             .record(level, &[KeyValue::new("gateway", gateway.to_owned())]);
+    }
+
+    pub(crate) fn retention_overdue(&self, kind: &'static str, seconds: f64) {
+        self.retention_overdue
+            .record(seconds, &[KeyValue::new("kind", kind)]);
+    }
+
+    pub(crate) fn safe_mode(&self, on: bool) {
+        self.safe_mode.record(u64::from(on), &[]);
     }
 
     pub(crate) fn unreadable_reports(&self, count: u64) {

@@ -13,11 +13,9 @@ use countersign_domain::{
 };
 use countersign_store::{DispatchFacts, Planned};
 
-use crate::ids::Ids;
-
 /// The channels of a message. A confirmation request takes every step of its round's plan, each due when the steps before
 /// it have had their time; everything else goes once, by the first way the customer can be reached.
-pub(crate) fn plan(facts: &DispatchFacts<'_>, key: &LinkKey, ids: &Ids) -> Vec<Planned> {
+pub(crate) fn plan(facts: &DispatchFacts<'_>, key: &LinkKey) -> Vec<Planned> {
     let mut due_time = facts.now;
     let mut planned = Vec::new();
     let steps: Vec<(Channel, u32)> = match facts.round {
@@ -43,10 +41,10 @@ pub(crate) fn plan(facts: &DispatchFacts<'_>, key: &LinkKey, ids: &Ids) -> Vec<P
             .into_iter()
             .collect(),
     };
-    for (channel, wait) in steps {
+    for (step, (channel, wait)) in (1..).zip(steps) {
         if let Some(address) = address(facts.order, channel) {
             planned.push(Planned {
-                id: ids.make(facts.now, DeliveryId::new_v7),
+                id: DeliveryId::of_step(facts.row.id, step),
                 channel,
                 recipient_hash: key.recipient_hash(address),
                 recipient: Recipient::new(address),

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{server::NamedService as _, service::Routes, transport};
 
 use crate::{
+    alive::Alive,
     bell::Bell,
     bounces::{folder::BounceFolder, webhook},
     callbacks::{self, twilio::TwilioCallbacks},
@@ -41,6 +42,7 @@ use crate::{
     metrics::Metrics,
     pages::{self, PagesSettings, PagesState},
     quiet::QuietHours,
+    retention::RetentionKeeper,
     template::Templates,
     transport::{Transports, bounce_keys, signing_keys},
     webhooks::{courier::WebhookCourier, guard::Guard},
@@ -87,6 +89,22 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let transports = Transports::of(&config, &store, &link_key, &ids)?;
     let mailbox = transports.any_mailbox();
+    let alive = Alive::begin(
+        store.clone(),
+        ids.clone(),
+        metrics.clone(),
+        own,
+        transports.any_carrier(),
+    )
+    .await?;
+    let keeper = RetentionKeeper {
+        store: store.clone(),
+        metrics: metrics.clone(),
+        settings: config.retention.clone(),
+        process: ids.token(),
+    };
+    lifecycle.spawn("retention", keeper.run(lifecycle.soft()));
+    lifecycle.spawn("alive", alive.clone().run(lifecycle.soft()));
     let inbox = Inbox::new(store.clone(), ids.clone());
     let public_url = own.public_url.trim_end_matches('/').to_owned();
 
@@ -177,6 +195,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
 
     let webhooks = WebhookCourier::new(
         store.clone(),
+        alive.clone(),
         ids.clone(),
         link_key.clone(),
         metrics.clone(),
@@ -186,17 +205,17 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let webhooks = Arc::new(webhooks);
     let fan_out = webhooks.clone().fan_out(lifecycle.soft());
     lifecycle.spawn("webhook events", fan_out);
-    lifecycle.spawn("webhooks", webhooks.deliver(lifecycle.soft()));
+    lifecycle.spawn("webhooks", webhooks.deliver(lifecycle.draining()));
     let dispatcher = Dispatcher {
         store: store.clone(),
         link_key: link_key.clone(),
-        ids: ids.clone(),
         queue: queue.clone(),
         poll: own.poll_interval(),
     };
     lifecycle.spawn("dispatch", dispatcher.run(lifecycle.soft()));
     let courier = Courier {
         store,
+        alive,
         templates,
         writer,
         transports: transports.clone(),
@@ -226,7 +245,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
 }
 
 /// The zone of the company's own country.
-fn company_zone(config: &Config) -> TimeZone {
+pub(crate) fn company_zone(config: &Config) -> TimeZone {
     CountryCode::parse(&config.order.default_region)
         .map_or(TimeZone::UTC, |country| country.default_time_zone())
 }
@@ -252,7 +271,12 @@ async fn serve_grpc(
         NotificationServiceServer::<Notifications>::NAME,
         WebhookServiceServer::<Notifications>::NAME,
     ];
-    let (_, health) = serve_health(lifecycle, &names).await;
+    let (readiness, health) = serve_health(lifecycle, &names).await;
+    let probe = Arc::new(notifications.store.probe());
+    readiness.probe(lifecycle, move || {
+        let probe = Arc::clone(&probe);
+        async move { probe.answers().await }
+    });
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

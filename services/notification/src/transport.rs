@@ -119,6 +119,13 @@ impl Transports {
         self.accounts.iter().find(|account| account.name == name)
     }
 
+    /// Whether anything leaves the machine.
+    pub(crate) fn any_carrier(&self) -> bool {
+        self.accounts
+            .iter()
+            .any(|account| matches!(account.transport, Transport::Carrier(_)))
+    }
+
     /// Whether anything stays in the local mailbox.
     pub(crate) fn any_mailbox(&self) -> bool {
         self.accounts

@@ -67,6 +67,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
     } = deps;
     let address = listener.local_addr()?;
     let watch = Watch::spawn(store.clone(), lifecycle).await?;
+    let probe = Arc::new(store.probe());
     let deciding = Arc::new(Deciding {
         references: References::new(store.clone()),
         numbers: Numbers::new(store.clone()),
@@ -91,7 +92,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
     };
     let feedback = FeedbackCalls(app.clone());
     let fulfillment = Fulfillment::load(app.clone(), company)?;
-    let (_, health) = serve_health(
+    let (readiness, health) = serve_health(
         lifecycle,
         &[
             OrderServiceServer::<Orders>::NAME,
@@ -103,6 +104,10 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         ],
     )
     .await;
+    readiness.probe(lifecycle, move || {
+        let probe = Arc::clone(&probe);
+        async move { probe.answers().await }
+    });
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);

@@ -20,6 +20,8 @@ mod partners;
 mod policies;
 mod program;
 mod python_client;
+mod readiness;
+mod rolling;
 mod sample;
 mod stand;
 mod texts;

@@ -13,6 +13,8 @@ mod migrate;
 mod notification_worker;
 pub(crate) mod operator;
 mod order_service;
+pub(crate) mod retention;
+pub(crate) mod safe_mode;
 mod status;
 mod up;
 
@@ -30,6 +32,9 @@ pub(crate) async fn run(command: &Command, config: &Config) -> anyhow::Result<Ex
         Command::Requeue(args) => operator::requeue(args).await,
         Command::Resolve(args) => operator::resolve(args).await,
         Command::Gateway(command) => operator::gateway(command).await,
+        Command::SafeMode(command) => safe_mode::run(command, config).await,
+        Command::Retention(command) => retention::run(command, config).await,
+        Command::Reconcile(args) => Box::pin(safe_mode::ask(args, config)).await,
         Command::CheckConfig => {
             check_config::run(config);
             Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let listeners = roles::bind_notification_worker(config).await?;
     let store = database::connect(config).await?;
     database::require_current(&store).await?;
-    let lifecycle = Lifecycle::new(config.shutdown.grace());
+    let lifecycle = Lifecycle::new(config.shutdown.grace()).with_notice(config.shutdown.notice());
     roles::start_notification_worker(config, &store, listeners, &lifecycle).await?;
     tracing::info!(address = %config.notification.listen, "the notification worker is listening");
     Ok(roles::wait(lifecycle, signals).await)

@@ -15,7 +15,7 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let listener = roles::bind(config.order.listen, "order.listen").await?;
     let store = database::connect(config).await?;
     database::require_current(&store).await?;
-    let lifecycle = Lifecycle::new(config.shutdown.grace());
+    let lifecycle = Lifecycle::new(config.shutdown.grace()).with_notice(config.shutdown.notice());
     let address = roles::start_order_service(config, &store, listener, &lifecycle).await?;
     tracing::info!(%address, "the order service is listening");
     Ok(roles::wait(lifecycle, signals).await)

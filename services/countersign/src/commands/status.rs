@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use countersign_domain::safe_mode::SafeModeState;
 use countersign_runtime::config::Config;
 
+use super::safe_mode::described;
 use crate::{console::say, database};
 
 /// Counts what is there and tells what waits.
@@ -14,6 +16,10 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     database::require_current(&store).await?;
     let now = store.now().await.context("read the time")?;
     let overview = store.overview().await.context("count")?;
+    let switch = store.find_safe_mode().await.context("read safe mode")?;
+    if let Some(switch) = switch.filter(|it| it.state == SafeModeState::On) {
+        say(&described(Some(&switch)));
+    }
     say("orders");
     table(&overview.orders);
     say("messages");

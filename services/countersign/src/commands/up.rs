@@ -20,7 +20,7 @@ pub(crate) async fn run(args: &UpArgs, config: &Config) -> anyhow::Result<ExitCo
     let notification_listeners = roles::bind_notification_worker(config).await?;
     let store = database::connect(config).await?;
     database::migrate(config, &store, &|step| tracing::info!(step, "migrated")).await?;
-    let lifecycle = Lifecycle::new(config.shutdown.grace());
+    let lifecycle = Lifecycle::new(config.shutdown.grace()).with_notice(config.shutdown.notice());
     // What was bound is what is told: a port of 0 has become a real one.
     let order = roles::start_order_service(config, &store, order_listener, &lifecycle).await?;
     let mut config = config.clone();

@@ -48,7 +48,8 @@ impl Job {
         resolve(&reconciled, &self.tried(courier))
     }
 
-    fn doubtful(&self, courier: &Courier) -> Doubtful {
+    /// What its carrier can be asked by.
+    pub(super) fn doubtful(&self, courier: &Courier) -> Doubtful {
         let delivery = &self.claimed.delivery;
         Doubtful {
             message_id: delivery.id.as_uuid(),

@@ -6,6 +6,8 @@ mod hours;
 mod letters;
 mod operator;
 mod proxy;
+mod retention;
+mod safe_mode;
 mod stub;
 mod twilio;
 mod webhooks;

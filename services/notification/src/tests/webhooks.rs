@@ -438,7 +438,11 @@ async fn an_endpoint_can_be_tried_out_changed_and_removed() {
     trade.stage.shop.order(MAIL, PHONE).await;
     let id = WebhookEndpointId::from_resource_name(&name).unwrap();
     let now = trade.stage.store().now().await.unwrap();
-    let left = trade.stage.store().tidy_webhooks(now).await;
+    let left = trade
+        .stage
+        .store()
+        .tidy_webhooks(now - chrono::TimeDelta::days(30))
+        .await;
     assert_eq!(left.unwrap(), 1);
     let rest = trade
         .stage

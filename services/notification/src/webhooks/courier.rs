@@ -22,6 +22,7 @@ use super::{
     post::{Poster, keys_of},
 };
 use crate::{
+    alive::Alive,
     channel::{exchange::guarded_client, gateway::GatewayTimeouts},
     ids::Ids,
     metrics::Metrics,
@@ -37,8 +38,6 @@ const ENDPOINTS_AT_ONCE: usize = 32;
 const TOTAL: Duration = Duration::from_secs(20);
 /// Longer than any exchange takes; what a dead worker had is told by another one then.
 const LEASE: TimeDelta = TimeDelta::seconds(30);
-/// Between two clearings of what is old.
-const TIDY: Duration = Duration::from_mins(10);
 /// Before a result is written again that the database did not take, and how often.
 const PAUSE: Duration = Duration::from_millis(500);
 const WRITES_MAX: u32 = 5;
@@ -47,6 +46,8 @@ const WRITES_MAX: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct WebhookCourier {
     store: Store,
+    /// Whether anything may be sent.
+    alive: Arc<Alive>,
     ids: Arc<Ids>,
     link_key: LinkKey,
     metrics: Metrics,
@@ -59,6 +60,7 @@ pub(crate) struct WebhookCourier {
 impl WebhookCourier {
     pub(crate) fn new(
         store: Store,
+        alive: Arc<Alive>,
         ids: Arc<Ids>,
         link_key: LinkKey,
         metrics: Metrics,
@@ -72,6 +74,7 @@ impl WebhookCourier {
         let client = guarded_client(&timeouts, guard.clone())?;
         Ok(Self {
             store,
+            alive,
             ids,
             link_key,
             metrics,
@@ -87,14 +90,9 @@ impl WebhookCourier {
 
     /// Fans events out until the soft stage.
     pub(crate) async fn fan_out(self: Arc<Self>, soft: CancellationToken) {
-        let mut tidied = tokio::time::Instant::now();
         while !soft.is_cancelled() {
             let looked_at = async {
                 let now = self.store.now().await?;
-                if tidied.elapsed() >= TIDY {
-                    tidied = tokio::time::Instant::now();
-                    self.store.tidy_webhooks(now).await?;
-                }
                 let id = || self.ids.make(now, WebhookDeliveryId::new_v7);
                 self.store.fan_out_webhooks(COMMITS_MAX, now, id).await
             };
@@ -143,8 +141,10 @@ impl WebhookCourier {
     }
 
     async fn due(&self) -> Result<Vec<WebhookEndpoint>, StoreError> {
-        let now = self.store.now().await?;
-        self.store.due_webhook_endpoints(now).await
+        match self.alive.may_send().await? {
+            Some(now) => self.store.due_webhook_endpoints(now).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Tells one endpoint everything that is due, until it fails. Before each round it is read anew: staff may have disabled
@@ -173,7 +173,9 @@ impl WebhookCourier {
 
     /// One claim and its posts; whether there may be more to do at once.
     async fn round(&self, endpoint: &WebhookEndpoint) -> Result<bool, StoreError> {
-        let now = self.store.now().await?;
+        let Some(now) = self.alive.may_send().await? else {
+            return Ok(false);
+        };
         let token = self.ids.token();
         let claimed = self
             .store

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// Why a text or a byte string is not an id of the wanted kind.
@@ -45,6 +46,30 @@ fn uuid_v7(now: DateTime<Utc>, rng: &mut impl RngCore) -> Uuid {
     tail[0] = high;
     tail[1] = low;
     uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
+}
+
+/// Makes the id of the how many-th part of a whole, of the whole's id alone: whoever makes it anew makes the same one. It
+/// has the time of the whole.
+fn uuid_of_part(whole: Uuid, number: u32) -> Uuid {
+    let mut hasher = Sha256::new();
+    hasher.update(b"countersign part");
+    hasher.update(whole.as_bytes());
+    hasher.update(number.to_be_bytes());
+    let digest = hasher.finalize();
+    let mut bytes = *whole.as_bytes();
+    for (byte, hashed) in bytes.iter_mut().zip(digest.iter()).skip(8) {
+        *byte = *hashed;
+    }
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    Uuid::from_bytes(bytes)
+}
+
+impl DeliveryId {
+    /// Of the how many-th channel that a message of the outbox goes by. A message that is dispatched again, because the
+    /// database is a copy from before, gets the id under which its carrier may know it already.
+    pub fn of_step(message: OutboxId, step: u32) -> Self {
+        Self(uuid_of_part(message.0, step))
+    }
 }
 
 /// Reads the one written form that we give out: 36 characters, small letters, hyphens.

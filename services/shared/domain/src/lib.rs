@@ -29,6 +29,8 @@ pub mod policy;
 pub mod priority;
 pub mod problem;
 pub mod reply;
+pub mod retention;
+pub mod safe_mode;
 pub mod secrets;
 pub mod stock_book;
 pub mod survey;

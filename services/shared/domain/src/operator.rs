@@ -43,6 +43,12 @@ codes! {
         ReplayWebhook = "REPLAY_WEBHOOK",
         /// Sent a partner a trial event.
         TestWebhook = "TEST_WEBHOOK",
+        /// Had nothing sent any more, by any channel.
+        EnterSafeMode = "ENTER_SAFE_MODE",
+        /// Had messages sent again.
+        LeaveSafeMode = "LEAVE_SAFE_MODE",
+        /// Found a message at its carrier, after a restore.
+        Reconcile = "RECONCILE",
     }
 }
 

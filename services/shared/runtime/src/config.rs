@@ -19,6 +19,7 @@ mod layers;
 mod letters;
 mod links;
 mod redact;
+mod retention;
 mod sections;
 mod twilio;
 mod validate;
@@ -28,6 +29,7 @@ pub use self::{
     clouds::{Alibaba, NamedGaps, NumberedGaps, Tencent, TextsByKind},
     letters::{Bounces, Dkim},
     links::LinkKeyError,
+    retention::Retention,
     sections::{
         Company, Database, Email, EmailTransport, Gateway, GatewayTransport, Links, LogFormat,
         Notification, Order, Shutdown, Telemetry, Templates,
@@ -64,6 +66,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// How a process ends.
     pub shutdown: Shutdown,
+    /// What is forgotten, and when.
+    pub retention: Retention,
 }
 
 /// Where [`Config::load`] looks.

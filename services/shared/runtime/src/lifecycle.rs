@@ -1,7 +1,8 @@
 //! How a process starts its tasks and how it ends.
 //!
-//! Ending has two stages. **Soft** (first SIGTERM or SIGINT, a task that failed, or [`Lifecycle::shutdown`]): take no new
-//! work, finish what is under way. **Hard** (second signal, or the grace is over): every task is dropped at its next await.
+//! Ending begins with a notice: from the first signal on, health tells that no more calls are wanted, and for the time of
+//! the notice they are still answered, so that balancers hear of it first. Then it has two stages. **Soft** (after the notice or at a second signal, when a task failed, or at [`Lifecycle::shutdown`]): take no new
+//! work, finish what is under way. **Hard** (one more signal, or the grace is over): every task is dropped at its next await.
 //! A task that fails or panics ends the whole process with a failure code, so that a supervisor starts it anew.
 
 use std::{
@@ -36,11 +37,13 @@ pub enum LifecycleError {
 /// Starts tasks, tells them when to stop, and waits for them. Clones are the same lifecycle.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
+    draining: CancellationToken,
     soft: CancellationToken,
     hard: CancellationToken,
     tasks: TaskTracker,
     /// The first task that failed.
     failed: Arc<OnceLock<&'static str>>,
+    notice: Duration,
     grace: Duration,
 }
 
@@ -87,12 +90,30 @@ impl Lifecycle {
     /// A lifecycle whose tasks get `grace` between the soft and the hard stage.
     pub fn new(grace: Duration) -> Self {
         Self {
+            draining: CancellationToken::new(),
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
             tasks: TaskTracker::new(),
             failed: Arc::new(OnceLock::new()),
+            notice: Duration::ZERO,
             grace,
         }
+    }
+
+    /// Answers calls for so long after the first signal as if nothing had happened, but for what health tells.
+    #[must_use]
+    pub fn with_notice(self, notice: Duration) -> Self {
+        Self { notice, ..self }
+    }
+
+    /// Cancelled with the first signal: no more calls are wanted, and work that others can do is left to them. A child.
+    pub fn draining(&self) -> CancellationToken {
+        self.draining.child_token()
+    }
+
+    /// Tells that no more calls are wanted; they are still answered.
+    pub fn drain(&self) {
+        self.draining.cancel();
     }
 
     /// Cancelled when no new work may be taken. A child: cancelling it stops nobody else.
@@ -112,6 +133,7 @@ impl Lifecycle {
 
     /// Begins the soft stage. Doing it again changes nothing.
     pub fn shutdown(&self) {
+        self.draining.cancel();
         self.soft.cancel();
     }
 
@@ -150,7 +172,7 @@ impl Lifecycle {
         tracing::error!(task = name, error, "task failed, shutting down");
         // Only the first failure is the cause; the others usually follow from it.
         self.failed.get_or_init(|| name);
-        self.soft.cancel();
+        self.shutdown();
     }
 
     /// Waits for a signal (or a failed task, or [`Self::shutdown`]), then for the tasks, and tells how it ended.
@@ -162,8 +184,14 @@ impl Lifecycle {
     pub async fn run_with(self, mut signals: Signals) -> Ended {
         tokio::select! {
             name = signals.recv() => {
-                tracing::info!(signal = name, "shutting down, finishing what is under way");
-                self.soft.cancel();
+                tracing::info!(signal = name, notice = ?self.notice, "shutting down, finishing what is under way");
+                self.drain();
+                tokio::select! {
+                    () = sleep(self.notice) => {}
+                    _ = signals.recv() => {}
+                    () = self.soft.cancelled() => {}
+                }
+                self.shutdown();
             }
             () = self.soft.cancelled() => {}
         }

@@ -10,7 +10,8 @@ use std::{
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult,
+    Statement,
 };
 use sqlx::{
     Executor as _,
@@ -61,6 +62,28 @@ pub struct Store {
     offset_us: Arc<AtomicI64>,
     /// Connections that were made before are not used again.
     retired: Retired,
+    settings: Arc<Settings>,
+}
+
+/// Asks whether the database answers, over a connection of its own: one that calls do not wait for.
+#[derive(Debug)]
+pub struct Probe {
+    settings: Settings,
+    connected: tokio::sync::Mutex<Option<Store>>,
+}
+
+impl Probe {
+    /// Whether it answers. The caller sets the time limit.
+    pub async fn answers(&self) -> bool {
+        let mut connected = self.connected.lock().await;
+        if connected.is_none() {
+            *connected = Store::connect(&self.settings).await.ok();
+        }
+        match connected.as_ref() {
+            Some(store) => store.now().await.is_ok(),
+            None => false,
+        }
+    }
 }
 
 /// A moment before which no connection may have been made, if there is one.
@@ -141,7 +164,19 @@ impl Store {
             kind,
             offset_us: Arc::default(),
             retired,
+            settings: Arc::new(settings.clone()),
         })
+    }
+
+    /// For questions whether the database answers.
+    pub fn probe(&self) -> Probe {
+        Probe {
+            settings: Settings {
+                connections_max: 1,
+                ..self.settings.as_ref().clone()
+            },
+            connected: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Which database this is.
@@ -156,18 +191,26 @@ impl Store {
 
     /// Time of the database, microseconds: the one clock that all replicas share.
     pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
-        let text = match self.kind {
-            DatabaseKind::Sqlite => "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now') AS now",
-            DatabaseKind::MySql | DatabaseKind::MariaDb => {
-                "SELECT CAST(UTC_TIMESTAMP(6) AS CHAR) AS now"
-            }
-        };
+        let text = format!("SELECT {} AS now", self.now_expression());
         let row = self
             .db
             .query_one_raw(Statement::from_string(self.backend(), text))
             .await
             .during("read the time")?
             .ok_or_else(|| inconsistent("no row"))?;
+        self.time_of(&row)
+    }
+
+    /// The time as text, for a statement that reads other things, too.
+    pub(crate) const fn now_expression(&self) -> &'static str {
+        match self.kind {
+            DatabaseKind::Sqlite => "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+            DatabaseKind::MySql | DatabaseKind::MariaDb => "CAST(UTC_TIMESTAMP(6) AS CHAR)",
+        }
+    }
+
+    /// The time in the column `now` of a row.
+    pub(crate) fn time_of(&self, row: &QueryResult) -> Result<DateTime<Utc>, StoreError> {
         let text: String = row.try_get("", "now").during("read the time")?;
         let naive = NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f")
             .map_err(|error| inconsistent(&error.to_string()))?;

@@ -7,6 +7,7 @@ use countersign_domain::{
     event::MessageKind,
     ids::{DeliveryId, OrderId},
     message::{Delivery, DeliveryState, Recipient},
+    retention::opens_the_next,
 };
 use sea_orm::{
     ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
@@ -255,7 +256,7 @@ fn gates(rows: &[Standing]) -> Vec<Uuid> {
     let mut opened = Vec::new();
     for (order, messages) in &orders {
         let mut missed = false;
-        for (expected, (seq, steps)) in (1..).zip(messages) {
+        for (expected, (seq, steps)) in (begin_of(messages)..).zip(messages) {
             // The message before it is still in the outbox.
             if *seq != expected {
                 break;
@@ -283,6 +284,15 @@ fn gates(rows: &[Standing]) -> Vec<Uuid> {
         }
     }
     opened
+}
+
+/// Where the sequence begins that is still on record. The first messages of an old order may be forgotten.
+fn begin_of(messages: &BTreeMap<i32, Vec<&Standing>>) -> i32 {
+    let Some((seq, steps)) = messages.first_key_value() else {
+        return 1;
+    };
+    let mut states = steps.iter().filter_map(|row| row.state.parse().ok());
+    if states.any(opens_the_next) { *seq } else { 1 }
 }
 
 /// Whether a message means nothing without the one before it.
@@ -384,5 +394,14 @@ mod tests {
         use DeliveryState::{Sent, Waiting};
         assert_eq!(opened(&[(2, 1, Waiting)]), []);
         assert_eq!(opened(&[(1, 1, Sent), (3, 1, Waiting)]), []);
+    }
+
+    #[test]
+    fn a_message_of_an_old_order_does_not_wait_for_those_that_are_forgotten() {
+        use DeliveryState::{Failed, Sent, Waiting};
+        assert_eq!(opened(&[(4, 1, Sent), (5, 1, Waiting)]), [51]);
+        // It was finished before it began, so nobody knows whether the one before it was.
+        assert_eq!(opened(&[(4, 1, Failed), (5, 1, Waiting)]), []);
+        assert_eq!(opened(&[(4, 1, Sent), (6, 1, Waiting)]), []);
     }
 }

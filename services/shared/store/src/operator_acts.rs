@@ -95,6 +95,20 @@ pub(crate) struct Entry<'a, T> {
 }
 
 impl ActCall {
+    /// An act that is not asked for by a call which could come twice. `id` is new and in order of time.
+    pub fn own(id: Uuid, actor: impl Into<String>, reason: impl Into<String>) -> Self {
+        let mut request_hash = [0; 32];
+        request_hash[..16].copy_from_slice(id.as_bytes());
+        Self {
+            id,
+            request_hash,
+            fingerprint: [0; 32],
+            actor: actor.into(),
+            approver: String::new(),
+            reason: reason.into(),
+        }
+    }
+
     /// Appends the record of an act to rows of the table.
     pub(crate) fn push<T: Serialize>(
         &self,

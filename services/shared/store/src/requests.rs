@@ -1,23 +1,18 @@
 //! Answers kept for repeated calls (RELIABILITY 3.1): written in the transaction that carries the call out, so that an
 //! answer is there exactly when its effect is.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
-    Statement, Value,
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, Value,
 };
 use uuid::Uuid;
 
 use crate::{
     Store,
     bulk::Bulk,
-    connection::DatabaseKind,
     entity::requests,
     error::{During, StoreError},
 };
-
-/// How long answers are kept.
-pub const RETENTION: Duration = Duration::days(7);
 
 /// A call to be remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,29 +96,5 @@ impl Store {
                 })
             })
             .collect())
-    }
-
-    /// Forgets calls older than [`RETENTION`], some thousand at a time. Answers how many.
-    pub async fn purge_requests(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        let before_ms = (now - RETENTION).timestamp_millis().max(0).unsigned_abs();
-        let bound = uuid::Builder::from_unix_timestamp_millis(before_ms, &[0; 10]).into_uuid();
-        let sql = match self.kind {
-            DatabaseKind::Sqlite => {
-                "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE id < ? ORDER BY id LIMIT 5000)"
-            }
-            DatabaseKind::MySql | DatabaseKind::MariaDb => {
-                "DELETE FROM requests WHERE id < ? ORDER BY id LIMIT 5000"
-            }
-        };
-        let deleted = self
-            .db
-            .execute_raw(Statement::from_sql_and_values(
-                self.backend(),
-                sql,
-                [bound.into()],
-            ))
-            .await
-            .during("purge requests")?;
-        Ok(deleted.rows_affected())
     }
 }

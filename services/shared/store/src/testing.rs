@@ -8,7 +8,7 @@ use countersign_migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 use uuid::Uuid;
 
-use crate::{Settings, Store};
+use crate::{Settings, Store, StoreError, error::During as _};
 
 /// A fresh database for one test. Dropping it leaves nothing behind but, on a server, a database that the next
 /// [`TestDatabase::all`] sweeps away.
@@ -96,6 +96,52 @@ impl TestDatabase {
             .expect("the statement runs");
     }
 
+    /// Keeps all rows aside, as a backup does.
+    pub async fn save(&self) {
+        for table in self.tables().await {
+            self.execute(&format!(
+                "CREATE TABLE saved_{table} AS SELECT * FROM {table}"
+            ))
+            .await;
+        }
+    }
+
+    /// Puts everything back as it was at [`Self::save`], at one stroke, whoever is at work.
+    pub async fn restore(&self) {
+        let tables = self.tables().await;
+        let tables = &tables;
+        self.store
+            .again(|| async move {
+                let transaction = self.store.begin_write().await?;
+                let result = put_back(&transaction, tables).await;
+                self.store.conclude(transaction, result).await
+            })
+            .await
+            .expect("the rows are put back");
+    }
+
+    async fn tables(&self) -> Vec<String> {
+        let sql = match self.store.backend() {
+            DbBackend::Sqlite => {
+                "SELECT name AS n FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            }
+            _ => {
+                "SELECT CAST(table_name AS CHAR) AS n FROM information_schema.tables \
+                 WHERE table_schema = DATABASE()"
+            }
+        };
+        let rows = self
+            .store
+            .connection()
+            .query_all_raw(Statement::from_string(self.store.backend(), sql))
+            .await
+            .expect("tables are listed");
+        rows.iter()
+            .map(|row| row.try_get("", "n").expect("a name"))
+            .filter(|name: &String| !name.starts_with("saved_") && !name.starts_with("seaql"))
+            .collect()
+    }
+
     /// Keeps what a statement locks (on SQLite: the whole database) until the answer is dropped or released.
     pub async fn lock(&self, sql: &str) -> Locked {
         let transaction = self.store.begin_write().await.expect("a transaction");
@@ -115,6 +161,21 @@ impl TestDatabase {
             .expect("migrations run");
         Self { store, url, folder }
     }
+}
+
+async fn put_back(transaction: &DatabaseTransaction, tables: &[String]) -> Result<(), StoreError> {
+    for table in tables {
+        for sql in [
+            format!("DELETE FROM {table}"),
+            format!("INSERT INTO {table} SELECT * FROM saved_{table}"),
+        ] {
+            transaction
+                .execute_unprepared(&sql)
+                .await
+                .during("put rows back")?;
+        }
+    }
+    Ok(())
 }
 
 /// Rows that nobody else may write.

@@ -4,6 +4,8 @@
 mod again;
 mod history;
 mod inbox;
+mod restore;
+mod rolling;
 mod schedules;
 mod stage;
 mod steps;

@@ -107,6 +107,9 @@ pub(super) struct Stage {
     pub(super) gateways: Gateways,
     pub(super) orders: Vec<OrderId>,
     pub(super) order_service: String,
+    /// After so many minutes without a worker one that starts takes the database for an old copy; 0: never. Time is let pass
+    /// by hours here.
+    pub(super) silence_minutes_max: u32,
     lead: TimeDelta,
     folder: TempDir,
 }
@@ -128,6 +131,7 @@ impl Stage {
             gateways: Gateways::start().await,
             orders: Vec::new(),
             order_service: "http://127.0.0.1:9".to_owned(),
+            silence_minutes_max: 0,
             lead: TimeDelta::zero(),
             folder: tempfile::tempdir().unwrap(),
         }
@@ -167,25 +171,7 @@ impl Stage {
             command.args([step, &nth.to_string()]);
         }
         let child = command
-            .env("DATABASE_URL", &self.database.url)
-            .env(
-                "SMTP_URL",
-                format!("smtp://{}?tls=none", gateways.mail.address()),
-            )
-            .env("COUNTERSIGN__SMS__BASE_URL", gateways.texts.base())
-            .env("COUNTERSIGN__SMS__SECRET", SECRET)
-            .env("COUNTERSIGN__PHONE__BASE_URL", gateways.calls.base())
-            .env("COUNTERSIGN__PHONE__SECRET", SECRET)
-            .env("COUNTERSIGN__LINKS__KEY", LINK_SECRET)
-            .env("COUNTERSIGN__NOTIFICATION__LISTEN", "127.0.0.1:0")
-            .env("COUNTERSIGN__NOTIFICATION__GRPC_LISTEN", "127.0.0.1:0")
-            .env("COUNTERSIGN__NOTIFICATION__POLL_INTERVAL_MS", "10")
-            .env("COUNTERSIGN__NOTIFICATION__CALLS_PER_SECOND", "1000")
-            .env(
-                "COUNTERSIGN__NOTIFICATION__ORDER_SERVICE_URL",
-                &self.order_service,
-            )
-            .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn")
+            .envs(self.environment())
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -197,6 +183,34 @@ impl Stage {
             child,
             stalled_before: gateways.stalled(),
         }
+    }
+
+    /// How a worker is set up.
+    pub(super) fn environment(&self) -> Vec<(String, String)> {
+        let gateways = &self.gateways;
+        let relay = format!("smtp://{}?tls=none", gateways.mail.address());
+        let silence = self.silence_minutes_max.to_string();
+        [
+            ("DATABASE_URL", self.database.url.as_str()),
+            ("SMTP_URL", relay.as_str()),
+            ("COUNTERSIGN__SMS__BASE_URL", &gateways.texts.base()),
+            ("COUNTERSIGN__SMS__SECRET", SECRET),
+            ("COUNTERSIGN__PHONE__BASE_URL", &gateways.calls.base()),
+            ("COUNTERSIGN__PHONE__SECRET", SECRET),
+            ("COUNTERSIGN__LINKS__KEY", LINK_SECRET),
+            ("COUNTERSIGN__NOTIFICATION__LISTEN", "127.0.0.1:0"),
+            ("COUNTERSIGN__NOTIFICATION__GRPC_LISTEN", "127.0.0.1:0"),
+            ("COUNTERSIGN__NOTIFICATION__POLL_INTERVAL_MS", "10"),
+            ("COUNTERSIGN__NOTIFICATION__CALLS_PER_SECOND", "1000"),
+            ("COUNTERSIGN__NOTIFICATION__SILENCE_MINUTES_MAX", &silence),
+            (
+                "COUNTERSIGN__NOTIFICATION__ORDER_SERVICE_URL",
+                &self.order_service,
+            ),
+            ("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
     }
 
     /// Lets time pass, for nobody or for a worker too.

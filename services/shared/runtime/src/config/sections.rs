@@ -106,6 +106,11 @@ pub struct Notification {
     pub calls_at_once: usize,
     /// Calls ordered in a second; gateways refuse more.
     pub calls_per_second: u32,
+    /// Nothing is sent from the start of a worker on until staff switch safe mode off, as after a restore.
+    pub start_in_safe_mode: bool,
+    /// Minutes without a sign of life of any worker after which a worker that starts takes the database for an old copy and
+    /// enters safe mode; 0: it never does by itself.
+    pub silence_minutes_max: u32,
 }
 
 impl Default for Notification {
@@ -123,6 +128,8 @@ impl Default for Notification {
             texts_at_once: 20,
             calls_at_once: 20,
             calls_per_second: 1,
+            start_in_safe_mode: false,
+            silence_minutes_max: 15,
         }
     }
 }
@@ -304,17 +311,28 @@ impl Default for Telemetry {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
-    /// Seconds that work under way gets after the first signal. Keep a supervisor's own limit above it.
+    /// Seconds after the first signal in which calls are still taken while health already tells that no more are wanted, so
+    /// that balancers hear of it first.
+    pub notice_seconds: u64,
+    /// Seconds that work under way gets after the notice. Keep a supervisor's own limit above both.
     pub grace_seconds: u64,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { grace_seconds: 30 }
+        Self {
+            notice_seconds: 0,
+            grace_seconds: 30,
+        }
     }
 }
 
 impl Shutdown {
+    /// [`Self::notice_seconds`] as a duration.
+    pub fn notice(&self) -> Duration {
+        Duration::from_secs(self.notice_seconds)
+    }
+
     /// [`Self::grace_seconds`] as a duration.
     pub fn grace(&self) -> Duration {
         Duration::from_secs(self.grace_seconds)

@@ -34,6 +34,7 @@ impl Config {
         twilio::check(self, &self.sms, "sms", &mut problems);
         twilio::check(self, &self.phone, "phone", &mut problems);
         self.check_rest(&mut problems);
+        self.retention.check(&mut problems);
         if problems.0.is_empty() {
             Ok(())
         } else {
@@ -151,6 +152,12 @@ impl Config {
             "notification.calls_per_second",
             "must be at least 1",
         );
+        problems.unless(
+            notification.silence_minutes_max == 0
+                || (5..=10_080).contains(&notification.silence_minutes_max),
+            "notification.silence_minutes_max",
+            "must be 0, or from 5 to 10080 (a week)",
+        );
         let ports = [
             self.order.listen,
             notification.listen,
@@ -238,6 +245,11 @@ impl Config {
             (1..=3_600).contains(&self.shutdown.grace_seconds),
             "shutdown.grace_seconds",
             "must be from 1 to 3600",
+        );
+        problems.unless(
+            self.shutdown.notice_seconds <= 300,
+            "shutdown.notice_seconds",
+            "must be at most 300",
         );
     }
 }

@@ -26,8 +26,6 @@ use crate::{
 const DOING: &str = "fan events out to webhooks";
 /// Name of the counter of commits that were looked at.
 const SEQUENCE: &str = "webhook_position";
-/// How long what was delivered or given up is kept.
-const KEPT: chrono::TimeDelta = chrono::TimeDelta::days(30);
 /// Rows that one tidying takes away.
 const TIDY_MAX: u64 = 500;
 
@@ -173,8 +171,9 @@ impl Store {
             .collect())
     }
 
-    /// Takes away what is old, and what belongs to endpoints that were removed; some at a time. Answers how many rows.
-    pub async fn tidy_webhooks(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    /// Takes away what was due before a time, and what belongs to endpoints that were removed; some at a time. Answers how
+    /// many rows.
+    pub async fn tidy_webhooks(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
         const DOING: &str = "tidy webhooks up";
         use webhook_deliveries::Column as C;
         let mut gone = 0;
@@ -197,7 +196,7 @@ impl Store {
                     if *state == WebhookDeliveryState::Pending {
                         continue;
                     }
-                    old = old.filter(C::DueTime.lt(now - KEPT));
+                    old = old.filter(C::DueTime.lt(before));
                 }
                 ids.extend(old.into_tuple::<Uuid>().all(&self.db).await.during(DOING)?);
             }
@@ -208,7 +207,7 @@ impl Store {
                     .await
                     .during(DOING)?;
                 gone += deleted.rows_affected;
-            } else if removed && endpoint.update_time < now - KEPT {
+            } else if removed && endpoint.update_time < before {
                 // A fan-out that had read it before would have written its last rows by now.
                 webhook_endpoints::Entity::delete_by_id(endpoint.id.as_uuid())
                     .exec(&self.db)

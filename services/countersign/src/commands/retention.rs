@@ -1,0 +1,47 @@
+//! `retention run`: takes away what is older than the configuration says, or tells how much that would be.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use countersign_notification::sweep;
+use countersign_runtime::{config::Config, lifecycle::Lifecycle};
+
+use crate::{console::say, database};
+
+/// What to do about what is old.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RetentionCommand {
+    /// Takes it away now, step by step.
+    Run(RunArgs),
+}
+
+/// How.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Counts it, and changes nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Takes what is old away, or counts it.
+pub(crate) async fn run(command: &RetentionCommand, config: &Config) -> anyhow::Result<ExitCode> {
+    let RetentionCommand::Run(args) = command;
+    let store = database::connect(config).await?;
+    database::require_current(&store).await?;
+    let lifecycle = Lifecycle::new(config.shutdown.grace());
+    let swept = sweep(
+        &store,
+        &config.retention,
+        true,
+        args.dry_run,
+        &lifecycle.soft(),
+    )
+    .await
+    .context("take away what is old")?;
+    let done = if args.dry_run { "would go" } else { "gone" };
+    for (retained, rows) in swept {
+        say(&format!("  {rows:>9}  {retained} {done}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}

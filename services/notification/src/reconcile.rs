@@ -1,0 +1,103 @@
+//! The operator's question after a restore, put together from a configuration as the worker is.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use anyhow::ensure;
+use countersign_domain::{safe_mode::SafeModeState, secrets::LinkKey};
+use countersign_runtime::{clock::SystemClock, config::Config};
+use countersign_store::{DispatchFacts, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    alive::Alive,
+    bell::Bell,
+    context::Writer,
+    deliver::{Courier, ReconcileReport},
+    ids::Ids,
+    metrics::Metrics,
+    plan::plan,
+    quiet::QuietHours,
+    server::company_zone,
+    template::Templates,
+    transport::Transports,
+};
+
+/// Messages that are taken off the outbox at once.
+const BATCH: u64 = 500;
+
+/// What is needed to ask.
+#[derive(Debug)]
+pub struct ReconcileDeps<'a> {
+    /// As the worker has it: with the carriers.
+    pub config: &'a Config,
+    /// The database.
+    pub store: &'a Store,
+    /// Makes links and codes; the worker has the same.
+    pub link_key: &'a LinkKey,
+    /// Who asks; it stays on record with each message that is settled.
+    pub actor: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// Ask, and write nothing.
+    pub dry_run: bool,
+}
+
+/// Asks the carriers about every message that would be sent, and settles those that they have. Refused while workers send.
+pub async fn reconcile(
+    deps: &ReconcileDeps<'_>,
+    told: &(dyn Fn(u64) + Send + Sync),
+) -> anyhow::Result<ReconcileReport> {
+    let ReconcileDeps {
+        config,
+        store,
+        link_key,
+        ..
+    } = *deps;
+    let switch = store.find_safe_mode().await?;
+    ensure!(
+        switch.is_some_and(|it| it.state == SafeModeState::On),
+        "safe mode is off, so messages are being sent: switch it on first (`countersign safe-mode on`)"
+    );
+    let ids = Arc::new(Ids::from_system());
+    // Without a worker nobody makes messages of what the outbox holds.
+    loop {
+        let now = store.now().await?;
+        let plan = |facts: &DispatchFacts<'_>| plan(facts, link_key);
+        if deps.dry_run || store.dispatch(BATCH, now, plan).await?.messages == 0 {
+            break;
+        }
+    }
+    let own = &config.notification;
+    let metrics = Metrics::new();
+    let transports = Transports::of(config, store, link_key, &ids)?;
+    let courier = Courier {
+        alive: Alive::onlooker(store.clone(), ids.clone(), metrics.clone()),
+        store: store.clone(),
+        templates: Arc::new(match &config.templates.folder {
+            Some(folder) => Templates::with_overrides(folder)?,
+            None => Templates::embedded()?,
+        }),
+        writer: Writer {
+            link_key: link_key.clone(),
+            public_url: own.public_url.trim_end_matches('/').to_owned(),
+            company: config.company.clone(),
+        },
+        transports,
+        ids,
+        clock: SystemClock::shared(),
+        metrics,
+        lease: own.lease(),
+        poll: own.poll_interval(),
+        grace: config.shutdown.grace(),
+        quiet: QuietHours::new(company_zone(config)),
+        queue: Bell::default(),
+        held: Mutex::new(HashMap::new()),
+        cut: CancellationToken::new(),
+    };
+    courier
+        .reconcile(deps.actor, deps.reason, deps.dry_run, told)
+        .await
+}

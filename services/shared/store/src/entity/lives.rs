@@ -1,0 +1,19 @@
+//! Signs of life of workers.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "lives")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub process: Uuid,
+    pub beats: i64,
+    pub start_time: DateTimeUtc,
+    pub beat_time: DateTimeUtc,
+    pub end_time: Option<DateTimeUtc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
