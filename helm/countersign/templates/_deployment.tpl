@@ -26,8 +26,10 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       annotations:
-        # The configuration is read once, at start: another one means other pods.
+        {{- if not $root.Values.reloadConfig }}
+        # Not every key takes effect in a running pod, so another configuration means other pods.
         checksum/config: {{ include "countersign.config" (dict "root" $root "role" .role) | sha256sum }}
+        {{- end }}
         {{- if not $root.Values.secrets.existingSecret }}
         checksum/secrets: {{ toJson $root.Values.secrets.create | sha256sum }}
         {{- end }}
@@ -50,7 +52,7 @@ spec:
         - name: {{ .role }}
           image: {{ include "countersign.image" $root | quote }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          args: ["--config", "/etc/countersign/{{ .role }}.toml", {{ .role | quote }}]
+          args: ["--config", "/etc/countersign/config/{{ .role }}.toml", {{ .role | quote }}]
           env:
             {{- include "countersign.env" $root | nindent 12 }}
             {{- with .values.extraEnv }}
@@ -80,7 +82,8 @@ spec:
           resources: {{- toYaml .values.resources | nindent 12 }}
           securityContext: {{- include "countersign.containerSecurity" $root | nindent 12 }}
           volumeMounts:
-            - {name: config, mountPath: /etc/countersign/{{ .role }}.toml, subPath: {{ .role }}.toml, readOnly: true}
+            # The folder and not the file: Kubernetes brings changes only into a mounted folder.
+            - {name: config, mountPath: /etc/countersign/config, readOnly: true}
             - {name: secrets, mountPath: /run/secrets/countersign, readOnly: true}
             {{- with .values.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}

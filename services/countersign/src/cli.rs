@@ -144,14 +144,15 @@ impl Command {
 }
 
 impl Cli {
-    /// All layers of the configuration, the command line last.
-    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
+    /// All layers of the configuration, the command line last, and where they came from.
+    pub(crate) fn config(&self) -> Result<(Sources, Config), ConfigError> {
         let mut sources = Sources::from_process(self.config.clone())
             .flag("database.url", self.command.database_url());
         if self.command.is_interactive() {
             default_to(&mut sources, "COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn");
         }
-        Config::load(&sources)
+        let config = Config::load(&sources)?;
+        Ok((sources, config))
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use countersign_runtime::telemetry::Telemetry;
+use countersign_runtime::{reload::Reload, telemetry::Telemetry};
 
 mod cli;
 mod commands;
@@ -35,9 +35,10 @@ async fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS library is installed twice"))?;
-    let config = cli.config().context("configuration")?;
+    let (sources, config) = cli.config().context("configuration")?;
     let telemetry = Telemetry::start(&config.telemetry, cli.command.role())?;
-    let outcome = commands::run(&cli.command, &config).await;
+    let reload = Reload::new(sources, config.clone(), telemetry.log_filter());
+    let outcome = commands::run(&cli.command, &config, reload).await;
     telemetry.shutdown().await;
     outcome
 }

@@ -7,6 +7,7 @@ use countersign_domain::secrets::LinkKey;
 use countersign_runtime::{
     config::Config,
     lifecycle::{Ended, Lifecycle, Signals},
+    reload::LiveConfig,
 };
 use countersign_store::Store;
 use rand::{TryRngCore as _, rngs::OsRng};
@@ -69,6 +70,7 @@ pub(crate) async fn start_order_service(
 /// Starts the notification worker: pages and callbacks at one listener, gRPC at the other.
 pub(crate) async fn start_notification_worker(
     config: &Config,
+    live: LiveConfig,
     store: &Store,
     [http_listener, grpc_listener]: [TcpListener; 2],
     lifecycle: &Lifecycle,
@@ -86,7 +88,7 @@ pub(crate) async fn start_notification_worker(
         grpc_listener,
         order_service,
     };
-    countersign_notification::run(deps, lifecycle)
+    Box::pin(countersign_notification::run_live(deps, live, lifecycle))
         .await
         .context("start the notification worker")
 }

@@ -36,6 +36,16 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    fn slots(&self) -> usize {
+        self.at_once.max(1)
+    }
+
+    /// Between the beginnings of two messages.
+    fn pace(&self) -> Option<Duration> {
+        self.per_second
+            .map(|count| Duration::from_secs(1) / count.max(1))
+    }
+
     /// So many at the same time, however fast.
     pub(crate) const fn at_once(count: usize) -> Self {
         Self {
@@ -52,16 +62,15 @@ pub(crate) struct Account {
     pub(crate) channel: Channel,
     pub(crate) transport: Transport,
     slots: Arc<Semaphore>,
-    /// All slots, free or not.
-    at_once: usize,
-    /// Between the beginnings of two messages.
-    pace: Option<Duration>,
     state: Mutex<State>,
     changed: Notify,
 }
 
 struct State {
     breaker: Breaker,
+    limits: Limits,
+    /// Slots too many since the limit was lowered; they go as their messages are through.
+    surplus: usize,
     /// When the next message may begin.
     next: Instant,
     /// Since when the hold lasts that all replicas share.
@@ -86,13 +95,11 @@ impl Account {
             name,
             channel,
             transport,
-            slots: Arc::new(Semaphore::new(limits.at_once.max(1))),
-            at_once: limits.at_once.max(1),
-            pace: limits
-                .per_second
-                .map(|count| Duration::from_secs(1) / count.max(1)),
+            slots: Arc::new(Semaphore::new(limits.slots())),
             state: Mutex::new(State {
                 breaker: Breaker::new(),
+                limits,
+                surplus: 0,
                 next: Instant::now(),
                 hold: None,
             }),
@@ -127,9 +134,26 @@ impl Account {
         }
     }
 
+    /// What it is to bear from now on. What is under way is brought to its end.
+    pub(crate) fn limit(&self, limits: Limits) {
+        let mut state = self.lock();
+        let before = std::mem::replace(&mut state.limits, limits).slots();
+        if limits.slots() >= before {
+            let more = limits.slots() - before;
+            let kept = more.min(state.surplus);
+            state.surplus -= kept;
+            self.slots.add_permits(more - kept);
+        } else {
+            let fewer = before - limits.slots();
+            state.surplus += fewer - self.slots.forget_permits(fewer);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
     /// More than half of what it can bear is under way.
     fn is_busy(&self) -> bool {
-        self.slots.available_permits() < self.at_once / 2
+        self.slots.available_permits() < self.lock().limits.slots() / 2
     }
 
     fn gate(&self, now: Instant) -> Gate {
@@ -140,7 +164,7 @@ impl Account {
             Admission::Probes(count) => count,
             Admission::None(until) => return Gate::Shut(until),
         };
-        match self.pace {
+        match state.limits.pace() {
             None => Gate::Open(room),
             Some(_) if state.next > now => Gate::Shut(Some(state.next)),
             Some(_) => Gate::Open(1),
@@ -156,7 +180,7 @@ impl Account {
             .map(|slot| Permit {
                 account: self.clone(),
                 ticket: Some(state.breaker.begin()),
-                slot,
+                slot: Some(slot),
             })
             .collect()
     }
@@ -210,15 +234,16 @@ impl Account {
 pub(crate) struct Permit {
     pub(crate) account: Arc<Account>,
     ticket: Option<Ticket>,
-    #[expect(dead_code, reason = "held until the message is through")]
-    slot: OwnedSemaphorePermit,
+    /// Held until the message is through.
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Permit {
     /// From here on the next message waits for its turn.
     pub(crate) fn spend(&self) {
-        if let Some(pace) = self.account.pace {
-            self.account.lock().next = Instant::now() + pace;
+        let mut state = self.account.lock();
+        if let Some(pace) = state.limits.pace() {
+            state.next = Instant::now() + pace;
         }
     }
 
@@ -238,6 +263,13 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.account.end(ticket, Signal::Neutral);
+        }
+        let mut state = self.account.lock();
+        if state.surplus > 0
+            && let Some(slot) = self.slot.take()
+        {
+            state.surplus -= 1;
+            slot.forget();
         }
     }
 }

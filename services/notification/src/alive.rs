@@ -77,6 +77,11 @@ impl Alive {
         Ok(look.may_send().then_some(look.now))
     }
 
+    /// The store with which tries are begun: it looks once more in the transaction that begins them.
+    pub(crate) fn store(&self) -> Store {
+        self.store.of_life(&self.life)
+    }
+
     /// Gives signs of life until the soft stage.
     pub(crate) async fn run(self: Arc<Self>, soft: CancellationToken) {
         for beats in 0_u64.. {
@@ -110,7 +115,7 @@ impl Alive {
         let on = switch.filter(|switch| switch.state == SafeModeState::On);
         self.metrics.safe_mode(on.is_some());
         if let Some(switch) = on
-            && beats % REMINDER == 0
+            && beats.is_multiple_of(REMINDER)
         {
             tracing::warn!(
                 reason = switch.reason,

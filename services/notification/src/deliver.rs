@@ -32,6 +32,7 @@ use crate::{
     failpoint,
     ids::Ids,
     metrics::Metrics,
+    poll::Poll,
     quiet::QuietHours,
     template::Templates,
     transport::{Transport, Transports},
@@ -57,7 +58,7 @@ pub(crate) struct Courier {
     pub(crate) clock: SharedClock,
     pub(crate) metrics: Metrics,
     pub(crate) lease: Duration,
-    pub(crate) poll: Duration,
+    pub(crate) poll: Poll,
     /// When customers are left in peace.
     pub(crate) quiet: QuietHours,
     /// What is under way at the end of the process gets this long.
@@ -137,7 +138,7 @@ impl Courier {
             tokio::select! {
                 () = soft.cancelled() => {}
                 _ = bell.changed() => {}
-                () = tokio::time::sleep(self.poll) => {}
+                () = tokio::time::sleep(self.poll.get()) => {}
             }
         }
     }

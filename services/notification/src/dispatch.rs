@@ -1,12 +1,10 @@
 //! From the outbox to the queue of deliveries. Only the database is touched here.
 
-use std::time::Duration;
-
 use countersign_domain::secrets::LinkKey;
 use countersign_store::{DispatchFacts, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{bell::Bell, failpoint, plan::plan};
+use crate::{bell::Bell, failpoint, plan::plan, poll::Poll};
 
 /// Messages of one transaction.
 const BATCH: u64 = 500;
@@ -17,7 +15,7 @@ pub(crate) struct Dispatcher {
     pub(crate) link_key: LinkKey,
     /// Told when there is something to deliver.
     pub(crate) queue: Bell,
-    pub(crate) poll: Duration,
+    pub(crate) poll: Poll,
 }
 
 impl Dispatcher {
@@ -34,7 +32,7 @@ impl Dispatcher {
             }
             tokio::select! {
                 () = soft.cancelled() => {}
-                () = tokio::time::sleep(self.poll) => {}
+                () = tokio::time::sleep(self.poll.get()) => {}
             }
         }
     }

@@ -19,6 +19,7 @@ pub mod inbox;
 mod metrics;
 pub mod pages;
 mod plan;
+mod poll;
 mod quiet;
 mod reconcile;
 mod retention;
@@ -34,7 +35,7 @@ mod webhooks;
 pub use deliver::{ReconcileReport, ReconciledCount};
 pub use reconcile::{ReconcileDeps, reconcile};
 pub use retention::{Swept, sweep};
-pub use server::{Deps, run};
+pub use server::{Deps, run, run_live};
 pub use transport::TransportError;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{ids::OrderId, retention::Retained};
-use countersign_runtime::config;
+use countersign_runtime::{config, reload::LiveConfig};
 use countersign_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -48,7 +48,8 @@ fn kept(settings: &config::Retention, retained: Retained) -> TimeDelta {
 pub(crate) struct RetentionKeeper {
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
-    pub(crate) settings: config::Retention,
+    /// What is kept how long may change while the worker runs.
+    pub(crate) live: LiveConfig,
     pub(crate) process: Uuid,
 }
 
@@ -80,7 +81,8 @@ impl RetentionKeeper {
         let orders = store
             .take_turn(ORDERS_JOB, process, ORDERS_EVERY, look.now)
             .await?;
-        let swept = sweep(store, &self.settings, orders, false, soft).await?;
+        let settings = self.settings();
+        let swept = sweep(store, &settings, orders, false, soft).await?;
         for (retained, rows) in swept {
             if rows > 0 {
                 tracing::info!(kind = %retained, rows, "took away what was old");
@@ -89,10 +91,14 @@ impl RetentionKeeper {
         Ok(())
     }
 
+    fn settings(&self) -> config::Retention {
+        self.live.borrow().retention.clone()
+    }
+
     async fn tell_overdue(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         for retained in [Retained::Requests, Retained::Mailbox] {
             let oldest = self.store.oldest_retained(retained).await?;
-            let due = now - kept(&self.settings, retained);
+            let due = now - kept(&self.settings(), retained);
             let overdue = oldest.map_or(0.0, |oldest| (due - oldest).as_seconds_f64().max(0.0));
             self.metrics.retention_overdue(retained.as_str(), overdue);
         }
@@ -125,13 +131,15 @@ pub async fn sweep(
             }
         }
     }
-    // It has no way of counting only.
-    while !dry_run {
+    // Posts to partners have no way of being counted only.
+    if !dry_run {
         let before = now - kept(settings, Retained::Webhooks);
-        let rows = store.tidy_webhooks(before).await?;
-        *swept.entry(Retained::Webhooks).or_default() += rows;
-        if rows == 0 || !went_on(settings, soft).await {
-            break;
+        loop {
+            let rows = store.tidy_webhooks(before).await?;
+            *swept.entry(Retained::Webhooks).or_default() += rows;
+            if rows == 0 || !went_on(settings, soft).await {
+                break;
+            }
         }
     }
     if orders {

@@ -20,6 +20,7 @@ use countersign_runtime::{
     config::{Config, GatewayTransport},
     health::serve_health,
     lifecycle::Lifecycle,
+    reload::{LiveConfig, fixed},
     server::{Serving, serve},
 };
 use countersign_store::Store;
@@ -41,6 +42,7 @@ use crate::{
     inbox::{Inbox, forward::Forwarder, orders::OrderCalls},
     metrics::Metrics,
     pages::{self, PagesSettings, PagesState},
+    poll::Poll,
     quiet::QuietHours,
     retention::RetentionKeeper,
     template::Templates,
@@ -74,6 +76,12 @@ pub struct Deps {
 
 /// Starts the worker in the background; it ends with the lifecycle, after what is under way.
 pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
+    let live = fixed(deps.config.clone());
+    Box::pin(run_live(deps, live, lifecycle)).await
+}
+
+/// As [`run`], following the changes of a configuration as far as a running worker can.
+pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let Deps {
         config,
         store,
@@ -86,6 +94,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let ids = Arc::new(Ids::from_system());
     let clock = SystemClock::shared();
     let queue = Bell::default();
+    let poll = Poll::new(own.poll_interval());
     let metrics = Metrics::new();
     let transports = Transports::of(&config, &store, &link_key, &ids)?;
     let mailbox = transports.any_mailbox();
@@ -100,7 +109,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let keeper = RetentionKeeper {
         store: store.clone(),
         metrics: metrics.clone(),
-        settings: config.retention.clone(),
+        live: live.clone(),
         process: ids.token(),
     };
     lifecycle.spawn("retention", keeper.run(lifecycle.soft()));
@@ -154,7 +163,8 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         router = router.merge(callbacks::twilio::router(TwilioCallbacks {
             channel,
             account_sid: account_sid.clone(),
-            signature: TwilioSignature::new(token.clone()),
+            signature: TwilioSignature::new(token.clone())
+                .with_previous(gateway.twilio.previous_auth_token.clone()),
             public_url: public_url.clone(),
             inbox: inbox.clone(),
             store: store.clone(),
@@ -200,7 +210,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         link_key.clone(),
         metrics.clone(),
         guard,
-        own.poll_interval(),
+        poll.clone(),
     )?;
     let webhooks = Arc::new(webhooks);
     let fan_out = webhooks.clone().fan_out(lifecycle.soft());
@@ -210,11 +220,11 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         store: store.clone(),
         link_key: link_key.clone(),
         queue: queue.clone(),
-        poll: own.poll_interval(),
+        poll: poll.clone(),
     };
     lifecycle.spawn("dispatch", dispatcher.run(lifecycle.soft()));
     let courier = Courier {
-        store,
+        store: alive.store(),
         alive,
         templates,
         writer,
@@ -223,7 +233,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         clock: clock.clone(),
         metrics,
         lease: own.lease(),
-        poll: own.poll_interval(),
+        poll: poll.clone(),
         grace: config.shutdown.grace(),
         quiet: QuietHours::new(company_zone(&config)),
         queue: queue.clone(),
@@ -231,17 +241,33 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         cut: CancellationToken::new(),
     };
     courier.spawn(lifecycle);
+    let limited = transports.clone();
     let forwarder = Forwarder {
         inbox,
         transports,
         clock,
         calls: OrderCalls::new(order_service),
-        poll: own.poll_interval(),
+        poll: poll.clone(),
         queue,
         link_key,
     };
     lifecycle.spawn("inbox", forwarder.run(lifecycle.soft()));
+    lifecycle.spawn("settings", follow(live, limited, poll, lifecycle.soft()));
     Ok(())
+}
+
+/// Takes changes of the configuration over.
+async fn follow(mut live: LiveConfig, transports: Transports, poll: Poll, soft: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = soft.cancelled() => return,
+            // A configuration that never changes is no news.
+            Ok(()) = live.changed() => {}
+        }
+        let config = live.borrow_and_update().clone();
+        transports.limit(&config.notification);
+        poll.set(config.notification.poll_interval());
+    }
 }
 
 /// The zone of the company's own country.

@@ -7,10 +7,10 @@ use std::{fmt, sync::Arc};
 use chrono::{DateTime, Utc};
 use countersign_domain::{message::Delivery, order::Channel, secrets::LinkKey};
 use countersign_runtime::config::{
-    Config, Dkim, EmailTransport, Gateway, GatewayTransport, Twilio,
+    self, Config, Dkim, EmailTransport, Gateway, GatewayTransport, Twilio,
 };
 use countersign_store::{MailboxContent, MailboxItem, MailboxKey, Store};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::account::{Account, Limits};
 use crate::channel::{
@@ -76,15 +76,7 @@ impl Transports {
         let url = config.notification.public_url.trim_end_matches('/');
         let own = &config.notification;
         let account = |channel: Channel, kind: &dyn fmt::Debug, transport: Transport| {
-            let limits = match (&transport, channel) {
-                (Transport::Mailbox(_), _) => Limits::at_once(own.workers),
-                (_, Channel::Email) => Limits::at_once(own.letters_at_once),
-                (_, Channel::Sms) => Limits::at_once(own.texts_at_once),
-                (_, Channel::Phone) => Limits {
-                    per_second: Some(own.calls_per_second),
-                    ..Limits::at_once(own.calls_at_once)
-                },
-            };
+            let limits = limits(own, &transport, channel);
             let name = format!("{channel}-{kind:?}").to_lowercase();
             Account::new(name, channel, transport, limits)
         };
@@ -107,6 +99,13 @@ impl Transports {
                 ),
             ],
         })
+    }
+
+    /// Has the accounts bear what the configuration says now.
+    pub(crate) fn limit(&self, settings: &config::Notification) {
+        for account in &self.accounts {
+            account.limit(limits(settings, &account.transport, account.channel));
+        }
     }
 
     /// All of them.
@@ -134,6 +133,19 @@ impl Transports {
     }
 }
 
+/// What an account is to bear.
+fn limits(own: &config::Notification, transport: &Transport, channel: Channel) -> Limits {
+    match (transport, channel) {
+        (Transport::Mailbox(_), _) => Limits::at_once(own.workers),
+        (_, Channel::Email) => Limits::at_once(own.letters_at_once),
+        (_, Channel::Sms) => Limits::at_once(own.texts_at_once),
+        (_, Channel::Phone) => Limits {
+            per_second: Some(own.calls_per_second),
+            ..Limits::at_once(own.calls_at_once)
+        },
+    }
+}
+
 /// The keys shared with a gateway of the generic contract, if one is used.
 pub(crate) fn signing_keys(
     gateway: &Gateway,
@@ -146,20 +158,27 @@ pub(crate) fn signing_keys(
         .secret
         .clone()
         .ok_or_else(|| TransportError::missing(channel, "the gateway's secret is missing"))?;
-    SigningKeys::parse(&[secret])
+    let secrets: Vec<SecretString> = [Some(secret), gateway.previous_secret.clone()]
+        .into_iter()
+        .flatten()
+        .collect();
+    SigningKeys::parse(&secrets)
         .map(Some)
         .map_err(TransportError::of(channel))
 }
 
 /// The keys of those who report bounces, if any does.
 pub(crate) fn bounce_keys(config: &Config) -> Result<Option<SigningKeys>, TransportError> {
-    config
-        .email
-        .bounces
-        .secret
-        .clone()
-        .map(|secret| SigningKeys::parse(&[secret]))
-        .transpose()
+    let bounces = &config.email.bounces;
+    let Some(secret) = bounces.secret.clone() else {
+        return Ok(None);
+    };
+    let secrets: Vec<SecretString> = [Some(secret), bounces.previous_secret.clone()]
+        .into_iter()
+        .flatten()
+        .collect();
+    SigningKeys::parse(&secrets)
+        .map(Some)
         .map_err(TransportError::of(Channel::Email))
 }
 

@@ -99,6 +99,9 @@ impl From<StoreError> for ServiceError {
         } else if error.is_connection_lost() {
             tracing::warn!(error = %error, "the database is away");
             Self::Unavailable
+        } else if error.is_full() {
+            tracing::error!(error = %error, "the database has no room");
+            Self::Unavailable
         } else {
             Self::internal(error)
         }

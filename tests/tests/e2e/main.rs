@@ -1,12 +1,14 @@
 //! The whole system from outside: real services, real sockets, real databases.
 #![cfg(test)]
 
+mod backlog;
 mod browser;
 mod canary;
 mod database;
 mod extremes;
 mod feedback;
 mod fulfilment;
+mod full;
 mod idempotency;
 mod import;
 mod import_real;
@@ -21,6 +23,7 @@ mod policies;
 mod program;
 mod python_client;
 mod readiness;
+mod reload;
 mod rolling;
 mod sample;
 mod stand;

@@ -89,6 +89,8 @@ fn spawn(
         .env("COUNTERSIGN__LINKS__KEY", LINK_SECRET)
         .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "error")
         .env("COUNTERSIGN__SHUTDOWN__NOTICE_SECONDS", "1")
+        // However slow the machine is: what is tested is the restart.
+        .env("COUNTERSIGN__ORDER__REQUEST_TIMEOUT_MS", "60000")
         .envs(settings.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
@@ -107,7 +109,7 @@ pub(crate) struct Known {
 }
 
 /// Sends orders over all services until it is told to stop.
-async fn send_orders(channel: Channel, stop: Arc<AtomicBool>) -> Known {
+async fn send_orders(channel: Channel, pace: Duration, stop: Arc<AtomicBool>) -> Known {
     let mut client = OrderServiceClient::new(channel);
     let mut known = Known::default();
     while !stop.load(Ordering::Acquire) {
@@ -121,7 +123,7 @@ async fn send_orders(channel: Channel, stop: Arc<AtomicBool>) -> Known {
             Err(status) => known.failed.push(status),
         }
         // Steadily rather than as fast as it goes: two cores carry the database, the services and the callers.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(pace).await;
     }
     known
 }
@@ -163,19 +165,20 @@ fn balanced(services: &[SocketAddr]) -> Channel {
         Endpoint::from_shared(format!("http://{address}"))
             .unwrap()
             .connect_timeout(Duration::from_secs(2))
-            .timeout(Duration::from_secs(20))
+            .timeout(Duration::from_mins(1))
             .tcp_nodelay(true)
     });
     Channel::balance_list(endpoints)
 }
 
-/// Callers send orders while `work` goes on. Answers what they know, and that nothing failed.
+/// Callers send orders while `work` goes on, each with a pause in between. Answers what they know, and that nothing failed.
 pub(crate) async fn under_load<W: Future<Output = ()>>(
     services: &[SocketAddr],
+    pace: Duration,
     work: W,
 ) -> BTreeMap<String, String> {
     let stop = Arc::new(AtomicBool::new(false));
-    let callers = (0..CALLERS).map(|_| send_orders(balanced(services), Arc::clone(&stop)));
+    let callers = (0..CALLERS).map(|_| send_orders(balanced(services), pace, Arc::clone(&stop)));
     let working = async {
         work.await;
         stop.store(true, Ordering::Release);
@@ -202,7 +205,7 @@ async fn roll(database: TestDatabase) {
     let mut second = Service::start(&url, folder.path(), &[]).await;
     let addresses = [first.address, second.address];
     let mut longest = Duration::ZERO;
-    let acknowledged = under_load(&addresses, async {
+    let acknowledged = Box::pin(under_load(&addresses, Duration::from_millis(20), async {
         for _ in 0..2 {
             for service in [&mut first, &mut second] {
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -212,7 +215,7 @@ async fn roll(database: TestDatabase) {
             }
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-    })
+    }))
     .await;
     println!("the longest restart took {longest:?}");
     assert!(acknowledged.len() > CALLERS * 4, "{}", acknowledged.len());
@@ -237,10 +240,15 @@ async fn l_01_order_services_restarted_one_by_one_under_load_cost_callers_nothin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l_01_order_services_restarted_one_by_one_under_load_cost_callers_nothing_on_servers() {
-    for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
-        if let Some(database) = TestDatabase::server(variable).await {
-            roll(database).await;
-        }
+async fn l_01_order_services_restarted_one_by_one_under_load_cost_callers_nothing_on_mysql() {
+    if let Some(database) = TestDatabase::server("TEST_MYSQL_URL").await {
+        roll(database).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l_01_order_services_restarted_one_by_one_under_load_cost_callers_nothing_on_mariadb() {
+    if let Some(database) = TestDatabase::server("TEST_MARIADB_URL").await {
+        roll(database).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use countersign_runtime::config::Config;
+use countersign_runtime::{config::Config, reload::Reload};
 
 use crate::cli::Command;
 
@@ -19,11 +19,15 @@ mod status;
 mod up;
 
 /// Does what was asked for.
-pub(crate) async fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    command: &Command,
+    config: &Config,
+    reload: Reload,
+) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(args) => Box::pin(up::run(args, config)).await,
-        Command::NotificationWorker => notification_worker::run(config).await,
-        Command::OrderService => order_service::run(config).await,
+        Command::Up(args) => Box::pin(up::run(args, config, reload)).await,
+        Command::NotificationWorker => notification_worker::run(config, reload).await,
+        Command::OrderService => order_service::run(config, reload).await,
         Command::Migrate(_) => migrate::run(config).await,
         Command::Bench(bench) => Box::pin(bench.run()).await,
         Command::Import(args) => Box::pin(import::run(args)).await,

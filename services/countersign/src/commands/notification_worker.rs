@@ -5,18 +5,21 @@ use std::process::ExitCode;
 use countersign_runtime::{
     config::Config,
     lifecycle::{Lifecycle, Signals},
+    reload::Reload,
 };
 
 use crate::{database, roles};
 
 /// Works until the process is told to end.
-pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(config: &Config, reload: Reload) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
     let listeners = roles::bind_notification_worker(config).await?;
     let store = database::connect(config).await?;
     database::require_current(&store).await?;
     let lifecycle = Lifecycle::new(config.shutdown.grace()).with_notice(config.shutdown.notice());
-    roles::start_notification_worker(config, &store, listeners, &lifecycle).await?;
+    let live = reload.live();
+    reload.spawn(&lifecycle)?;
+    roles::start_notification_worker(config, live, &store, listeners, &lifecycle).await?;
     tracing::info!(address = %config.notification.listen, "the notification worker is listening");
     Ok(roles::wait(lifecycle, signals).await)
 }

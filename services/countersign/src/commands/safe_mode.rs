@@ -132,7 +132,7 @@ pub(crate) async fn ask(args: &ReconcileArgs, config: &Config) -> anyhow::Result
     database::require_current(&store).await?;
     let link_key = roles::link_key(config)?;
     let told = |count: u64| {
-        if count % 1_000 == 0 && count > 0 {
+        if count.is_multiple_of(1_000) && count > 0 {
             say(&format!("{count} messages looked at"));
         }
     };

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use countersign_runtime::{
     config::{Config, EmailTransport, GatewayTransport},
     lifecycle::{Lifecycle, Signals},
+    reload::Reload,
 };
 
 use crate::{
@@ -14,7 +15,11 @@ use crate::{
 };
 
 /// Migrates, starts every service and tells where they are.
-pub(crate) async fn run(args: &UpArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    args: &UpArgs,
+    config: &Config,
+    reload: Reload,
+) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
     let order_listener = roles::bind(config.order.listen, "order.listen").await?;
     let notification_listeners = roles::bind_notification_worker(config).await?;
@@ -25,7 +30,10 @@ pub(crate) async fn run(args: &UpArgs, config: &Config) -> anyhow::Result<ExitCo
     let order = roles::start_order_service(config, &store, order_listener, &lifecycle).await?;
     let mut config = config.clone();
     config.notification.order_service_url = format!("http://{order}");
-    roles::start_notification_worker(&config, &store, notification_listeners, &lifecycle).await?;
+    let live = reload.live();
+    reload.spawn(&lifecycle)?;
+    roles::start_notification_worker(&config, live, &store, notification_listeners, &lifecycle)
+        .await?;
     tell(&config);
     if let Some(count) = args.sample {
         let stage = sample::Stage::new(&config, &store)?;

@@ -12,7 +12,7 @@ use super::{
     Inbox,
     orders::{OrderCalls, Told},
 };
-use crate::{bell::Bell, failpoint, transport::Transports};
+use crate::{bell::Bell, failpoint, poll::Poll, transport::Transports};
 
 /// Replies that are worked on together.
 const BATCH: u64 = 32;
@@ -49,7 +49,7 @@ pub(crate) struct Forwarder {
     pub(crate) transports: Transports,
     pub(crate) clock: SharedClock,
     pub(crate) calls: OrderCalls,
-    pub(crate) poll: Duration,
+    pub(crate) poll: Poll,
     /// Told when the queue of deliveries may have changed.
     pub(crate) queue: Bell,
     pub(crate) link_key: countersign_domain::secrets::LinkKey,
@@ -69,7 +69,7 @@ impl Forwarder {
             tokio::select! {
                 () = soft.cancelled() => {}
                 () = self.inbox.arrived.notified() => {}
-                () = tokio::time::sleep(self.poll) => {}
+                () = tokio::time::sleep(self.poll.get()) => {}
             }
         }
     }

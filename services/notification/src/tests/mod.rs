@@ -7,6 +7,7 @@ mod letters;
 mod operator;
 mod proxy;
 mod retention;
+mod rotation;
 mod safe_mode;
 mod stub;
 mod twilio;

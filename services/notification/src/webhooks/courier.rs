@@ -26,6 +26,7 @@ use crate::{
     channel::{exchange::guarded_client, gateway::GatewayTimeouts},
     ids::Ids,
     metrics::Metrics,
+    poll::Poll,
 };
 
 /// Commits that are fanned out at once.
@@ -52,7 +53,7 @@ pub(crate) struct WebhookCourier {
     link_key: LinkKey,
     metrics: Metrics,
     poster: Poster,
-    poll: Duration,
+    poll: Poll,
     /// Endpoints that are being told something.
     busy: Mutex<HashSet<WebhookEndpointId>>,
 }
@@ -65,7 +66,7 @@ impl WebhookCourier {
         link_key: LinkKey,
         metrics: Metrics,
         guard: Guard,
-        poll: Duration,
+        poll: Poll,
     ) -> reqwest::Result<Self> {
         let timeouts = GatewayTimeouts {
             total: TOTAL,
@@ -105,7 +106,7 @@ impl WebhookCourier {
             }
             tokio::select! {
                 () = soft.cancelled() => {}
-                () = tokio::time::sleep(self.poll) => {}
+                () = tokio::time::sleep(self.poll.get()) => {}
             }
         }
     }
@@ -129,7 +130,7 @@ impl WebhookCourier {
             }
             tokio::select! {
                 () = soft.cancelled() => {}
-                () = tokio::time::sleep(self.poll) => {}
+                () = tokio::time::sleep(self.poll.get()) => {}
                 Some(_) = rounds.join_next() => {}
             }
         }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use self::layers::Layer;
 
+mod changes;
 mod clouds;
 mod layers;
 mod letters;
@@ -26,6 +27,7 @@ mod validate;
 mod webhooks;
 
 pub use self::{
+    changes::{changed_keys, takes_effect},
     clouds::{Alibaba, NamedGaps, NumberedGaps, Tencent, TextsByKind},
     letters::{Bounces, Dkim},
     links::LinkKeyError,

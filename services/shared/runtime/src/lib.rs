@@ -11,5 +11,6 @@ pub mod clock;
 pub mod config;
 pub mod health;
 pub mod lifecycle;
+pub mod reload;
 pub mod server;
 pub mod telemetry;

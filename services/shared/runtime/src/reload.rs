@@ -16,7 +16,7 @@ use crate::{
     telemetry::LogFilter,
 };
 
-/// Between two looks at the file: a ConfigMap that is mounted changes without a signal.
+/// Between two looks at the file: a `ConfigMap` that is mounted changes without a signal.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// The configuration in force, for whoever follows its changes.
@@ -108,7 +108,10 @@ impl Reload {
             Reloaded::Same => tracing::info!("the configuration is as it was"),
             Reloaded::Taken { now, later } => {
                 if !now.is_empty() {
-                    tracing::info!(keys = now.join(", "), "changes of the configuration are in force");
+                    tracing::info!(
+                        keys = now.join(", "),
+                        "changes of the configuration are in force"
+                    );
                 }
                 if !later.is_empty() {
                     tracing::warn!(
@@ -118,7 +121,10 @@ impl Reload {
                 }
             }
             Reloaded::Refused(problem) => {
-                tracing::error!(problem, "the new configuration is wrong; the old one stays in force");
+                tracing::error!(
+                    problem,
+                    "the new configuration is wrong; the old one stays in force"
+                );
             }
         }
         let refused = matches!(reloaded, Reloaded::Refused(_));
@@ -179,10 +185,16 @@ mod tests {
         let live = reload.live();
         assert_eq!(reload.look(), Reloaded::Same);
         for (text, word) in [
-            ("[notification]\ntexts_at_once = 0\n", "notification.texts_at_once"),
+            (
+                "[notification]\ntexts_at_once = 0\n",
+                "notification.texts_at_once",
+            ),
             ("[notification]\ntexts_at_onze = 3\n", "texts_at_onze"),
-            ("[notification\n", "line 1"),
-            ("[notification]\ntexts_at_once = \"many\"\n", "notification.texts_at_once"),
+            ("[notification\n", "line"),
+            (
+                "[notification]\ntexts_at_once = \"many\"\n",
+                "notification.texts_at_once",
+            ),
         ] {
             fs::write(&file, text).unwrap();
             match reload.look() {
@@ -194,7 +206,11 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert!(matches!(reload.look(), Reloaded::Refused(_)));
 
-        fs::write(&file, "[notification]\ntexts_at_once = 9\nlease_seconds = 40\n").unwrap();
+        fs::write(
+            &file,
+            "[notification]\ntexts_at_once = 9\nlease_seconds = 40\n",
+        )
+        .unwrap();
         let taken = Reloaded::Taken {
             now: vec!["notification.texts_at_once".to_owned()],
             later: vec!["notification.lease_seconds".to_owned()],

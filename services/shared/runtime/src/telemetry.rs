@@ -1,7 +1,7 @@
 //! What is seen of a process from outside: log lines on standard error, and traces, metrics and logs for an
 //! OpenTelemetry collector when one is configured.
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::{fmt, io::IsTerminal as _, sync::Arc, time::Duration};
 
 use opentelemetry::{KeyValue, global, trace::TracerProvider as _};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
@@ -18,12 +18,14 @@ use tracing_subscriber::{
     filter::ParseError,
     layer::SubscriberExt as _,
     registry::LookupSpan,
+    reload,
     util::{SubscriberInitExt as _, TryInitError},
 };
 
 use crate::config::{LogFormat, Telemetry as Settings};
 
 mod propagation;
+mod stderr;
 
 pub use self::propagation::{
     current_traceparent, inject_into_headers, inject_into_metadata, set_parent_from_headers,
@@ -55,6 +57,32 @@ pub enum TelemetryError {
 #[must_use = "call shutdown at the end, or the last spans and log lines are lost"]
 pub struct Telemetry {
     export: Option<Export>,
+    log_filter: LogFilter,
+}
+
+/// Sets one layer's filter anew.
+type SetFilter = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// `telemetry.log_filter` of a process that runs. Clones are the same.
+#[derive(Clone, Default)]
+pub struct LogFilter(Arc<Vec<SetFilter>>);
+
+impl LogFilter {
+    /// Filters nothing, as in tests.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Lets other log lines through from now on.
+    pub fn set(&self, directives: &str) -> Result<(), String> {
+        self.0.iter().try_for_each(|set| set(directives))
+    }
+}
+
+impl fmt::Debug for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogFilter")
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -76,18 +104,27 @@ impl Telemetry {
             .map_err(TelemetryError::Exporter)?;
         let filter =
             |quiet: &[&str]| filter(&settings.log_filter, quiet).map_err(TelemetryError::Filter);
-        let stderr = lines(settings.log_format).with_filter(filter(&[])?);
+        let mut filters: Vec<SetFilter> = Vec::new();
+        let (chosen, handle) = reload::Layer::new(filter(&[])?);
+        filters.push(set_by(handle, &[]));
+        let stderr = lines(settings.log_format).with_filter(chosen);
         let traces = match &export {
-            Some(export) => Some(
-                tracing_opentelemetry::layer()
-                    .with_tracer(export.traces.tracer("countersign"))
-                    .with_filter(filter(&CARRIERS)?),
-            ),
+            Some(export) => {
+                let (chosen, handle) = reload::Layer::new(filter(&CARRIERS)?);
+                filters.push(set_by(handle, &CARRIERS));
+                Some(
+                    tracing_opentelemetry::layer()
+                        .with_tracer(export.traces.tracer("countersign"))
+                        .with_filter(chosen),
+                )
+            }
             None => None,
         };
         let logs = match &export {
             Some(export) => {
-                Some(OpenTelemetryTracingBridge::new(&export.logs).with_filter(filter(&CARRIERS)?))
+                let (chosen, handle) = reload::Layer::new(filter(&CARRIERS)?);
+                filters.push(set_by(handle, &CARRIERS));
+                Some(OpenTelemetryTracingBridge::new(&export.logs).with_filter(chosen))
             }
             None => None,
         };
@@ -99,8 +136,17 @@ impl Telemetry {
             .map_err(TelemetryError::Install)?;
         if let Some(export) = &export {
             global::set_meter_provider(export.metrics.clone());
+            stderr::export_lost_lines();
         }
-        Ok(Self { export })
+        Ok(Self {
+            export,
+            log_filter: LogFilter(Arc::new(filters)),
+        })
+    }
+
+    /// For another `telemetry.log_filter` while the process runs.
+    pub fn log_filter(&self) -> LogFilter {
+        self.log_filter.clone()
     }
 
     /// Sends what is still waiting. A collector that cannot be reached costs a few seconds and a log line, never the
@@ -185,12 +231,25 @@ fn filter(directives: &str, quiet: &[&str]) -> Result<EnvFilter, ParseError> {
         })
 }
 
+/// Sets a layer's filter through its handle.
+fn set_by<S: 'static>(
+    handle: reload::Handle<EnvFilter, S>,
+    quiet: &'static [&'static str],
+) -> SetFilter {
+    Box::new(move |directives| {
+        let filter = filter(directives, quiet).map_err(|error| error.to_string())?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    })
+}
+
 /// The layer that writes log lines to standard error.
 fn lines<S>(format: LogFormat) -> Box<dyn tracing_subscriber::Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(|| stderr::Stderr)
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
         LogFormat::Json => layer

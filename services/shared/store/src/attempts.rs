@@ -72,7 +72,7 @@ pub enum StartOutcome {
         /// Number of the try.
         number: u32,
     },
-    /// Somebody else has the delivery: leave it alone.
+    /// Somebody else has the delivery, or nothing may be sent: leave it alone.
     Lost,
     /// The order has changed since; the delivery is finished.
     Superseded,
@@ -113,6 +113,10 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<HashMap<DeliveryId, StartOutcome>, StoreError> {
         const DOING: &str = "start attempts";
+        if !self.may_begin(transaction).await? {
+            let lost = |start: &Start| (start.delivery, StartOutcome::Lost);
+            return Ok(starts.iter().map(lost).collect());
+        }
         let ids = padded(
             starts
                 .iter()

@@ -18,7 +18,10 @@ use sqlx::{
     sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
-use crate::error::{During, StoreError};
+use crate::{
+    error::{During, StoreError},
+    lives::Life,
+};
 
 /// Which database is behind the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub struct Store {
     /// Connections that were made before are not used again.
     retired: Retired,
     settings: Arc<Settings>,
+    /// Of the process that sends, if it does.
+    pub(crate) life: Option<Life>,
 }
 
 /// Asks whether the database answers, over a connection of its own: one that calls do not wait for.
@@ -165,6 +170,7 @@ impl Store {
             offset_us: Arc::default(),
             retired,
             settings: Arc::new(settings.clone()),
+            life: None,
         })
     }
 

@@ -76,6 +76,21 @@ impl StoreError {
         matches!(source.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
     }
 
+    /// There is no room: SQLite's file system is full (13), a table is (1114), or the server's disk is (1021, 1030 and 3
+    /// with the system's 28). The statement was rolled back.
+    pub fn is_full(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        if code(source).as_deref() == Some("13") {
+            return true;
+        }
+        let text = source.to_string();
+        ["1114 (", "1021 ("].iter().any(|code| text.contains(code))
+            || text.contains("errno: 28")
+            || text.contains("database or disk is full")
+    }
+
     /// The server takes no writes: it has become a replica, or its connection's transactions are read-only (1290, 1792,
     /// 1836). Another server is the primary by now.
     pub(crate) fn is_read_only(&self) -> bool {

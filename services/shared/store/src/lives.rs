@@ -247,8 +247,36 @@ impl Store {
         .await
     }
 
+    /// The same store for a process that sends: no try is begun in safe mode, or once the database lacks what the process
+    /// wrote.
+    #[must_use]
+    pub fn of_life(&self, life: &Life) -> Self {
+        let mut store = self.clone();
+        store.life = Some(life.clone());
+        store
+    }
+
+    /// Whether tries may be begun, by what the transaction that begins them sees.
+    pub(crate) async fn may_begin(
+        &self,
+        transaction: &DatabaseTransaction,
+    ) -> Result<bool, StoreError> {
+        match &self.life {
+            None => Ok(true),
+            Some(life) => Ok(self.look_in(transaction, Some(life)).await?.may_send()),
+        }
+    }
+
     /// Reads the time and whether anything may be sent, in one statement. Without a life only safe mode counts.
     pub async fn look(&self, life: Option<&Life>) -> Result<Look, StoreError> {
+        self.look_in(&self.db, life).await
+    }
+
+    async fn look_in<C: ConnectionTrait>(
+        &self,
+        connection: &C,
+        life: Option<&Life>,
+    ) -> Result<Look, StoreError> {
         const DOING: &str = "look whether anything may be sent";
         let sql = format!(
             "SELECT {} AS now, (SELECT state FROM safe_mode WHERE id = 1) AS safe_mode, \
@@ -258,8 +286,7 @@ impl Store {
         let process = life.map_or(Uuid::nil(), |life| life.process);
         // Before it is read: a beat that is written meanwhile must not look like one that is missing.
         let written = life.map(|life| life.beats.load(Ordering::Relaxed));
-        let row = self
-            .db
+        let row = connection
             .query_one_raw(Statement::from_sql_and_values(
                 self.backend(),
                 sql,

@@ -4,6 +4,7 @@
 mod again;
 mod history;
 mod inbox;
+mod names;
 mod restore;
 mod rolling;
 mod schedules;

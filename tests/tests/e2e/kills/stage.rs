@@ -2,6 +2,7 @@
 
 use std::{
     fs::{File, read_to_string},
+    path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -22,8 +23,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+pub(super) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 /// What `link_key` is made of.
+/// Runs what follows with files of its own for finding names, in a namespace of its own.
+const WITH_OWN_NAMES: &str = "mount --bind \"$HOSTS\" /etc/hosts && \
+     mount --bind \"$RESOLVER\" /etc/resolv.conf && exec \"$0\" \"$@\"";
 const LINK_SECRET: &str = "end-to-end tests share one secret";
 /// The lease of thirty seconds, and the five of the sweep.
 pub(super) const LEASE: TimeDelta = TimeDelta::seconds(36);
@@ -110,6 +114,10 @@ pub(super) struct Stage {
     /// After so many minutes without a worker one that starts takes the database for an old copy; 0: never. Time is let pass
     /// by hours here.
     pub(super) silence_minutes_max: u32,
+    /// Where the gateway for texts answers, when not where it is.
+    pub(super) texts_base: Option<String>,
+    /// The files by which the worker finds names, when not by the machine's.
+    names: Option<[PathBuf; 2]>,
     lead: TimeDelta,
     folder: TempDir,
 }
@@ -132,6 +140,8 @@ impl Stage {
             orders: Vec::new(),
             order_service: "http://127.0.0.1:9".to_owned(),
             silence_minutes_max: 0,
+            texts_base: None,
+            names: None,
             lead: TimeDelta::zero(),
             folder: tempfile::tempdir().unwrap(),
         }
@@ -165,7 +175,25 @@ impl Stage {
             .append(true)
             .open(self.folder.path().join("log"))
             .unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_worker-under-test"));
+        let program = env!("CARGO_BIN_EXE_worker-under-test");
+        let mut command = match &self.names {
+            None => Command::new(program),
+            Some([hosts, resolver]) => {
+                let mut command = Command::new("unshare");
+                command
+                    .args([
+                        "--map-root-user",
+                        "--mount",
+                        "sh",
+                        "-c",
+                        WITH_OWN_NAMES,
+                        program,
+                    ])
+                    .env("HOSTS", hosts)
+                    .env("RESOLVER", resolver);
+                command
+            }
+        };
         command.arg(self.lead.num_milliseconds().to_string());
         if let Some((step, nth)) = armed {
             command.args([step, &nth.to_string()]);
@@ -185,15 +213,33 @@ impl Stage {
         }
     }
 
+    /// Has workers that are started from now on find names by a file, which is empty at first. Answers where it is.
+    pub(super) fn lead_names(&mut self) -> PathBuf {
+        let [hosts, resolver] = ["hosts", "resolv.conf"].map(|it| self.folder.path().join(it));
+        std::fs::write(&hosts, "").unwrap();
+        // Nobody answers there, at once.
+        std::fs::write(
+            &resolver,
+            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+        )
+        .unwrap();
+        self.names = Some([hosts.clone(), resolver]);
+        hosts
+    }
+
     /// How a worker is set up.
     pub(super) fn environment(&self) -> Vec<(String, String)> {
         let gateways = &self.gateways;
         let relay = format!("smtp://{}?tls=none", gateways.mail.address());
         let silence = self.silence_minutes_max.to_string();
+        let texts_base = self
+            .texts_base
+            .clone()
+            .unwrap_or_else(|| gateways.texts.base());
         [
             ("DATABASE_URL", self.database.url.as_str()),
             ("SMTP_URL", relay.as_str()),
-            ("COUNTERSIGN__SMS__BASE_URL", &gateways.texts.base()),
+            ("COUNTERSIGN__SMS__BASE_URL", &texts_base),
             ("COUNTERSIGN__SMS__SECRET", SECRET),
             ("COUNTERSIGN__PHONE__BASE_URL", &gateways.calls.base()),
             ("COUNTERSIGN__PHONE__SECRET", SECRET),

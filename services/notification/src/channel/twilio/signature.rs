@@ -21,6 +21,7 @@ const BODY_DIGEST: &str = "bodySHA256";
 #[derive(Clone)]
 pub struct TwilioSignature {
     token: SecretString,
+    previous: Option<SecretString>,
 }
 
 impl fmt::Debug for TwilioSignature {
@@ -32,7 +33,16 @@ impl fmt::Debug for TwilioSignature {
 impl TwilioSignature {
     /// With the account's primary token, also where requests are made with an API key.
     pub const fn new(token: SecretString) -> Self {
-        Self { token }
+        Self {
+            token,
+            previous: None,
+        }
+    }
+
+    /// Takes what is signed with the token before, too, while Twilio changes to the new one.
+    #[must_use]
+    pub fn with_previous(self, previous: Option<SecretString>) -> Self {
+        Self { previous, ..self }
     }
 
     /// The signature of a form that is posted to `url`.
@@ -80,22 +90,29 @@ impl TwilioSignature {
         let url = without_fragment(url);
         let mut fits = Choice::from(0);
         for url in [url.to_owned(), with_port(url), without_port(url)] {
-            fits |= self
-                .sign(&url, fields)
-                .as_bytes()
-                .ct_eq(given.trim().as_bytes());
+            for token in [Some(&self.token), self.previous.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                fits |= signed(token, &url, fields)
+                    .as_bytes()
+                    .ct_eq(given.trim().as_bytes());
+            }
         }
         fits
     }
 
     fn sign(&self, url: &str, fields: &str) -> String {
-        let mut mac =
-            <Hmac<Sha1> as KeyInit>::new_from_slice(self.token.expose_secret().as_bytes())
-                .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
-        mac.update(url.as_bytes());
-        mac.update(fields.as_bytes());
-        STANDARD.encode(mac.finalize().into_bytes())
+        signed(&self.token, url, fields)
     }
+}
+
+fn signed(token: &SecretString, url: &str, fields: &str) -> String {
+    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(token.expose_secret().as_bytes())
+        .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+    mac.update(url.as_bytes());
+    mac.update(fields.as_bytes());
+    STANDARD.encode(mac.finalize().into_bytes())
 }
 
 /// Keys in the order of their bytes, each with its distinct values in theirs. The official libraries differ here; this is
@@ -308,5 +325,21 @@ mod tests {
         for wrong in ["", "=", &right[..8], &format!("{right}="), "é"] {
             assert!(!token().verify_form(URL, CALL, wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn j_11_while_the_token_is_changed_callbacks_of_both_are_taken() {
+        let old = TwilioSignature::new(SecretString::from("old"));
+        let new = TwilioSignature::new(SecretString::from("new"));
+        let both = new.clone().with_previous(Some(SecretString::from("old")));
+        let url = "https://example.com/callbacks/twilio";
+        let fields = [("MessageSid", "SM1")];
+        for signer in [&old, &new] {
+            let given = signer.sign_form(url, &fields);
+            assert!(both.verify_form(url, &fields, &given));
+        }
+        let given = old.sign_form(url, &fields);
+        assert!(!new.verify_form(url, &fields, &given), "the change is over");
+        assert_eq!(both.sign_form(url, &fields), new.sign_form(url, &fields));
     }
 }

@@ -5,16 +5,14 @@ use toml::{Table, Value};
 use super::Config;
 
 /// Keys that take effect while a process runs. Everything else does at its next start.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 7] = [
     "notification.calls_at_once",
     "notification.calls_per_second",
-    "notification.letters_at_once",
     "notification.poll_interval_ms",
     "notification.texts_at_once",
     "notification.workers",
     "retention",
     "telemetry.log_filter",
-    "templates.folder",
 ];
 
 /// Whether a change of this key, or of one within this section, is in force at once.

@@ -13,7 +13,7 @@ use super::{ConfigError, read};
 const PREFIX: &str = "COUNTERSIGN__";
 
 /// Secrets that may stand in a file of their own: section, key, key of the file.
-const SECRETS: [(&str, &str, &str); 16] = [
+const SECRETS: [(&str, &str, &str); 21] = [
     ("database", "url", "url_file"),
     ("email", "url", "url_file"),
     ("email.dkim", "private_key", "private_key_file"),
@@ -34,6 +34,19 @@ const SECRETS: [(&str, &str, &str); 16] = [
     ("phone.twilio", "auth_token", "auth_token_file"),
     ("phone.twilio", "api_key_secret", "api_key_secret_file"),
     ("links", "key", "key_file"),
+    ("email.bounces", "previous_secret", "previous_secret_file"),
+    ("sms", "previous_secret", "previous_secret_file"),
+    ("phone", "previous_secret", "previous_secret_file"),
+    (
+        "sms.twilio",
+        "previous_auth_token",
+        "previous_auth_token_file",
+    ),
+    (
+        "phone.twilio",
+        "previous_auth_token",
+        "previous_auth_token_file",
+    ),
 ];
 
 /// Giving the address of a server, or an account, means to use it: section and key of the address, section and word of

@@ -36,4 +36,9 @@ pub struct Bounces {
     pub secret: Option<SecretString>,
     /// A file that holds the secret, instead of `secret`.
     pub secret_file: Option<PathBuf>,
+    /// The secret before, while the other side changes to the new one.
+    #[serde(serialize_with = "redact::optional_secret")]
+    pub previous_secret: Option<SecretString>,
+    /// A file that holds it, instead of `previous_secret`.
+    pub previous_secret_file: Option<PathBuf>,
 }

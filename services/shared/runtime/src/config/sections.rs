@@ -222,6 +222,12 @@ pub struct Gateway {
     pub secret: Option<SecretString>,
     /// A file that holds the secret, instead of `secret`.
     pub secret_file: Option<PathBuf>,
+    /// The secret before, while the other side changes to the new one: what is signed with either is taken, and what is sent
+    /// is signed with both.
+    #[serde(serialize_with = "redact::optional_secret")]
+    pub previous_secret: Option<SecretString>,
+    /// A file that holds it, instead of `previous_secret`.
+    pub previous_secret_file: Option<PathBuf>,
     /// The account at Alibaba Cloud.
     pub alibaba: Option<Alibaba>,
     /// The account at Tencent Cloud.

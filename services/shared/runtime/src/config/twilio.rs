@@ -24,6 +24,11 @@ pub struct Twilio {
     pub auth_token: Option<SecretString>,
     /// A file that holds the token, instead of `auth_token`.
     pub auth_token_file: Option<PathBuf>,
+    /// The token before, while Twilio changes to the new one: callbacks that are signed with either are taken.
+    #[serde(serialize_with = "redact::optional_secret")]
+    pub previous_auth_token: Option<SecretString>,
+    /// A file that holds it, instead of `previous_auth_token`.
+    pub previous_auth_token_file: Option<PathBuf>,
     /// `SK` and 32 hexadecimal digits, to sign requests in with a key that can be withdrawn by itself.
     pub api_key_sid: Option<String>,
     /// The key's secret.
@@ -44,6 +49,8 @@ impl Default for Twilio {
             account_sid: None,
             auth_token: None,
             auth_token_file: None,
+            previous_auth_token: None,
+            previous_auth_token_file: None,
             api_key_sid: None,
             api_key_secret: None,
             api_key_secret_file: None,

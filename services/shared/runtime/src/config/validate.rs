@@ -217,6 +217,14 @@ impl Config {
             "email.bounces.secret",
             "must be whsec_ and 24 to 64 bytes in base64",
         );
+        problems.unless(
+            bounces
+                .previous_secret
+                .as_ref()
+                .is_none_or(is_webhook_secret),
+            "email.bounces.previous_secret",
+            "must be whsec_ and 24 to 64 bytes in base64",
+        );
     }
 
     fn check_rest(&self, problems: &mut Problems) {
@@ -263,6 +271,14 @@ fn check_gateway(gateway: &Gateway, section: &str, problems: &mut Problems) {
             "must be whsec_ and 24 to 64 bytes in base64",
         );
     }
+    problems.unless(
+        gateway
+            .previous_secret
+            .as_ref()
+            .is_none_or(is_webhook_secret),
+        &format!("{section}.previous_secret"),
+        "must be whsec_ and 24 to 64 bytes in base64",
+    );
     if let Some(url) = &gateway.base_url {
         check_http(url, &format!("{section}.base_url"), problems);
     }
