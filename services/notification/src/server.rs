@@ -217,7 +217,7 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
     lifecycle.spawn("webhook events", fan_out);
     lifecycle.spawn("webhooks", webhooks.deliver(lifecycle.draining()));
     let dispatcher = Dispatcher {
-        store: store.clone(),
+        store,
         link_key: link_key.clone(),
         queue: queue.clone(),
         poll: poll.clone(),
