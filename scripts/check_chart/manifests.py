@@ -82,7 +82,7 @@ def check_refusals(problems: Problems) -> str:
     refused = 0
     minimal = values_of("minimal")
     cases = [
-        ({}, ["image.repository", "config.notification.public_url", "secrets.existingSecret"]),
+        ({}, ["image.repository", "config.notification.public_url", "secrets.existingSecret", "callers.tlsSecret"]),
         (merged(minimal, {"secrets": {"existingSecret": ""}}), ["secrets.existingSecret", "database URL"]),
         (merged(values_of("trial"), {"secrets": {"create": {"links-key": None}}}), ["links-key"]),
         (merged(minimal, {"secrets": {"keys": {"database.url": None}}}), ["database.url"]),
@@ -91,6 +91,8 @@ def check_refusals(problems: Problems) -> str:
         (merged(minimal, {"config": {"order": {"listen": "0.0.0.0:1"}}}), ["listen"]),
         (merged(minimal, {"config": {"notification": {"public_url": "orders.example.com"}}}), ["public_url"]),
         (merged(minimal, {"config": {"database": {"url": "mysql://x"}}}), ["url"]),
+        ({**minimal, "config": {key: it for key, it in minimal["config"].items() if key != "callers"}}, ["callers.tlsSecret"]),
+        (merged(minimal, {"config": {"callers": {"allow_unauthenticated": "yes"}}}), ["allow_unauthenticated"]),
     ]
     for values, words in cases:
         try:
@@ -201,11 +203,13 @@ def check_pod(where: str, pod: dict, problems: Problems) -> None:
 def check_ending(where: str, pod: dict, container: dict, problems: Problems) -> None:
     if "readinessProbe" not in container:
         return
-    service = container["readinessProbe"]["grpc"]["service"].removeprefix("countersign.v1.")
-    served = "\n".join(it.read_text() for it in (ROOT / "services").glob("*/src/server.rs"))
-    problems.unless(f"{service}Server::<" in served, f"{where}: no service reports the health of {service}")
-    # A restart helps nobody whose database is away.
-    problems.unless(container["livenessProbe"]["grpc"]["service"] == "liveness", f"{where}: its liveness")
+    # Over TLS the kubelet can only see whether somebody listens.
+    if "grpc" in container["readinessProbe"]:
+        service = container["readinessProbe"]["grpc"]["service"].removeprefix("countersign.v1.")
+        served = "\n".join(it.read_text() for it in (ROOT / "services").glob("*/src/server.rs"))
+        problems.unless(f"{service}Server::<" in served, f"{where}: no service reports the health of {service}")
+        # A restart helps nobody whose database is away.
+        problems.unless(container["livenessProbe"]["grpc"]["service"] == "liveness", f"{where}: its liveness")
     # The notice that values.yaml gives balancers.
     left = pod["terminationGracePeriodSeconds"] - 5
     # The full example sets 40 seconds; both must leave room for the last exports (three of 3 s) and 2 s of unwinding.

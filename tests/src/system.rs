@@ -14,7 +14,7 @@ use countersign_domain::{
 };
 use countersign_order::Deps;
 use countersign_proto::v1::{self, order_service_client::OrderServiceClient};
-use countersign_runtime::{config, lifecycle::Lifecycle};
+use countersign_runtime::{callers::Gate, config, lifecycle::Lifecycle};
 use countersign_store::{Settings, Store, testing::TestDatabase};
 use tokio::net::TcpListener;
 use tonic::{
@@ -60,8 +60,13 @@ impl Drop for Replica {
 }
 
 impl Replica {
-    /// Starts one on a store.
+    /// Starts one on a store, where nobody is asked who calls.
     pub async fn start(store: Store) -> Self {
+        Self::start_behind(store, Gate::open()).await
+    }
+
+    /// Starts one on a store, behind a gate.
+    pub async fn start_behind(store: Store, gate: Gate) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("a port");
@@ -71,6 +76,7 @@ impl Replica {
             company: company(),
             store,
             link_key: link_key(),
+            gate,
             listener,
         };
         let address = countersign_order::run(deps, &lifecycle)

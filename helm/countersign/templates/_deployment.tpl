@@ -65,17 +65,30 @@ spec:
           # "liveness" tells of the process alone: a pod whose database is away is not helped by a restart. Readiness goes
           # with the database, and at SIGTERM.
           startupProbe:
+            {{- if $root.Values.callers.tlsSecret }}
+            # The kubelet cannot ask over TLS whether gRPC is well; that somebody listens has to do.
+            tcpSocket: {port: {{ .healthPort }}}
+            {{- else }}
             grpc: {port: {{ .healthPort }}, service: liveness}
+            {{- end }}
             periodSeconds: 2
             failureThreshold: 60
           # Patient: under overload the probe waits in the same queue as the calls.
           livenessProbe:
+            {{- if $root.Values.callers.tlsSecret }}
+            tcpSocket: {port: {{ .healthPort }}}
+            {{- else }}
             grpc: {port: {{ .healthPort }}, service: liveness}
+            {{- end }}
             periodSeconds: 10
             timeoutSeconds: 10
             failureThreshold: 6
           readinessProbe:
+            {{- if $root.Values.callers.tlsSecret }}
+            tcpSocket: {port: {{ .healthPort }}}
+            {{- else }}
             grpc: {port: {{ .healthPort }}, service: {{ .healthService }}}
+            {{- end }}
             periodSeconds: 5
             timeoutSeconds: 5
             failureThreshold: 3
@@ -85,6 +98,12 @@ spec:
             # The folder and not the file: Kubernetes brings changes only into a mounted folder.
             - {name: config, mountPath: /etc/countersign/config, readOnly: true}
             - {name: secrets, mountPath: /run/secrets/countersign, readOnly: true}
+            {{- if $root.Values.callers.tlsSecret }}
+            - {name: callers, mountPath: /run/secrets/callers, readOnly: true}
+            {{- end }}
+            {{- if and $root.Values.callers.workerSecret (eq .role "notification-worker") }}
+            - {name: client, mountPath: /run/secrets/client, readOnly: true}
+            {{- end }}
             {{- with .values.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -94,6 +113,15 @@ spec:
             name: {{ include "countersign.fullname" $root }}
         {{- $keys := include "countersign.secretKeys" (dict "root" $root "role" .role) | fromJson }}
         {{- include "countersign.secretVolume" (dict "secretName" (include "countersign.secretName" $root) "files" (values $keys)) | nindent 8 }}
+        {{- with $root.Values.callers.tlsSecret }}
+        # Read anew when it changes: a certificate is replaced without a restart.
+        - name: callers
+          secret: {secretName: {{ . }}, defaultMode: 0440}
+        {{- end }}
+        {{- if and $root.Values.callers.workerSecret (eq .role "notification-worker") }}
+        - name: client
+          secret: {secretName: {{ $root.Values.callers.workerSecret }}, defaultMode: 0440}
+        {{- end }}
         {{- with .values.extraVolumes }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

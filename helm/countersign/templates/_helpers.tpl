@@ -78,6 +78,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- $asked := or .Values.config.callers.allow_unauthenticated (and .Values.callers.tlsSecret .Values.callers.clientCaKey) (dig "jwt" "issuer" "" .Values.config.callers) }}
+{{- if not $asked }}
+{{- $missing = append $missing "callers.tlsSecret or config.callers.jwt: how callers prove who they are (or config.callers.allow_unauthenticated, for a trial)" }}
+{{- end }}
 {{- if $missing }}
 {{- fail (printf "\n\nThese values are missing:\n  - %s\n\nOPERATING.md leads through them.\n" (join "\n  - " $missing)) }}
 {{- end }}
@@ -88,8 +92,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $path := .path }}
 {{- $plain := dict }}
 {{- $tables := dict }}
+{{- $rows := dict }}
 {{- range $key, $value := .table }}
-{{- if kindIs "map" $value }}
+{{- if and (kindIs "slice" $value) $value (kindIs "map" (first $value)) }}
+{{- $_ := set $rows $key $value }}
+{{- else if kindIs "map" $value }}
 {{- $_ := set $tables $key $value }}
 {{- else if not (kindIs "invalid" $value) }}
 {{- $_ := set $plain $key $value }}
@@ -104,6 +111,14 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- range $key, $value := $tables }}
 {{- $name := ternary $key (toJson $key) (regexMatch "^[A-Za-z0-9_-]+$" $key) }}
 {{- include "countersign.toml" (dict "path" (ternary (printf "%s.%s" $path $name) $name (ne $path "")) "table" $value) }}
+{{- end }}
+{{- range $key, $values := $rows }}
+{{- range $row := $values }}
+[[{{ ternary (printf "%s.%s" $path $key) $key (ne $path "") }}]]
+{{- range $name, $value := $row }}
+{{ $name }} = {{ toJson $value }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -128,7 +143,24 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $config = mergeOverwrite $config (dict "notification" (dict
       "listen" (printf "%s:%d" .root.Values.listenAddress (int $worker.httpPort))
       "grpc_listen" (printf "%s:%d" .root.Values.listenAddress (int $worker.grpcPort))
-      "order_service_url" (printf "http://%s-order-service:%d" (include "countersign.fullname" .root) (int .root.Values.orderService.port)))) }}
+      "order_service_url" (printf "%s://%s-order-service:%d" (ternary "https" "http" (ne .root.Values.callers.tlsSecret "")) (include "countersign.fullname" .root) (int .root.Values.orderService.port)))) }}
+{{- end }}
+{{- $callers := .root.Values.callers }}
+{{- if $callers.tlsSecret }}
+{{- $tls := dict "certificate_file" "/run/secrets/callers/tls.crt" "key_file" "/run/secrets/callers/tls.key" }}
+{{- with $callers.clientCaKey }}
+{{- $_ := set $tls "client_ca_file" (printf "/run/secrets/callers/%s" .) }}
+{{- end }}
+{{- with $callers.clientCrlKey }}
+{{- $_ := set $tls "client_crl_file" (printf "/run/secrets/callers/%s" .) }}
+{{- end }}
+{{- $config = mergeOverwrite $config (dict "callers" (dict "tls" $tls)) }}
+{{- end }}
+{{- if and (eq .role "notification-worker") $callers.workerSecret }}
+{{- $config = mergeOverwrite $config (dict "client" (dict
+      "ca_file" "/run/secrets/client/ca.crt"
+      "certificate_file" "/run/secrets/client/tls.crt"
+      "key_file" "/run/secrets/client/tls.key")) }}
 {{- end }}
 {{- if and (eq .role "notification-worker") .root.Values.ingress.enabled .root.Values.ingress.clientIpHeader (not .root.Values.config.notification.client_ip_header) }}
 {{- $config = mergeOverwrite $config (dict "notification" (dict "client_ip_header" .root.Values.ingress.clientIpHeader)) }}

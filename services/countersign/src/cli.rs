@@ -9,6 +9,7 @@ use crate::commands::{
     bench::Bench,
     import::ImportArgs,
     operator::{DeadLettersArgs, GatewayCommand, RequeueArgs, ResolveArgs},
+    refusals::RefusalsArgs,
     retention::RetentionCommand,
     safe_mode::{ReconcileArgs, SafeModeCommand},
 };
@@ -59,6 +60,8 @@ pub(crate) enum Command {
     /// Takes away what is older than [retention] says; the workers do so by themselves.
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// Shows what callers were refused, by the minute.
+    Refusals(RefusalsArgs),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -99,6 +102,7 @@ impl Command {
             Self::SafeMode(_) => "safe-mode",
             Self::Reconcile(_) => "reconcile",
             Self::Retention(_) => "retention",
+            Self::Refusals(_) => "refusals",
             Self::CheckConfig => "check-config",
         }
     }
@@ -119,6 +123,7 @@ impl Command {
             | Self::SafeMode(_)
             | Self::Reconcile(_)
             | Self::Retention(_)
+            | Self::Refusals(_)
             | Self::CheckConfig => true,
         }
     }
@@ -127,6 +132,7 @@ impl Command {
         match self {
             Self::Migrate(args) | Self::Status(args) => args.database_url.as_deref(),
             Self::Up(args) => args.database.database_url.as_deref(),
+            Self::Refusals(args) => args.database.database_url.as_deref(),
             Self::CheckConfig
             | Self::SafeMode(_)
             | Self::Reconcile(_)

@@ -1,25 +1,27 @@
 //! Starting the services of this binary, whichever of them a process is to be.
 
-use std::{io, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{io, net::SocketAddr, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 use countersign_domain::secrets::LinkKey;
 use countersign_runtime::{
+    callers::Gate,
+    client,
+    clock::SystemClock,
     config::Config,
     lifecycle::{Ended, Lifecycle, Signals},
     reload::LiveConfig,
 };
-use countersign_store::Store;
+use countersign_store::{AccessRefusal, Store};
 use rand::{TryRngCore as _, rngs::OsRng};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
-use tonic::transport::Endpoint;
 
 /// Where a development machine keeps the key that links and codes are made of.
 const LINK_KEY_FILE: &str = "./var/link.key";
 
-/// How long a connection to another service may take to come about.
-const CONNECT: Duration = Duration::from_secs(5);
+/// How the worker calls itself before the order service, where nobody asks for proof.
+const WORKER: &str = "notification-worker";
 
 /// Listens at a configured address; `setting` is the key that an operator changes when something else is there.
 pub(crate) async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
@@ -48,10 +50,42 @@ pub(crate) fn link_key(config: &Config) -> anyhow::Result<LinkKey> {
     LinkKey::new(key.expose_secret().as_bytes()).context("read links.key")
 }
 
+/// Who may call, by the configuration; kept up to date, and what is refused is put on record.
+pub(crate) async fn gate(
+    config: &Config,
+    store: &Store,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Gate> {
+    let gate = Gate::load(&config.callers, SystemClock::shared())
+        .await
+        .context("callers")?;
+    gate.spawn(lifecycle);
+    let store = store.clone();
+    gate.refusals().spawn_keeping(lifecycle, move |refused| {
+        let store = store.clone();
+        async move {
+            let rows: Vec<_> = refused
+                .into_iter()
+                .map(|it| AccessRefusal {
+                    minute: it.minute,
+                    caller: it.caller,
+                    method: it.method.to_owned(),
+                    code: it.code.to_owned(),
+                    peer: it.peer.to_owned(),
+                    count: it.count,
+                })
+                .collect();
+            store.insert_access_refusals(&rows).await
+        }
+    });
+    Ok(gate)
+}
+
 /// Starts the order service at its listener.
 pub(crate) async fn start_order_service(
     config: &Config,
     store: &Store,
+    gate: &Gate,
     listener: TcpListener,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<SocketAddr> {
@@ -60,6 +94,7 @@ pub(crate) async fn start_order_service(
         company: config.company.clone(),
         store: store.clone(),
         link_key: link_key(config)?,
+        gate: gate.clone(),
         listener,
     };
     countersign_order::run(deps, lifecycle)
@@ -72,19 +107,22 @@ pub(crate) async fn start_notification_worker(
     config: &Config,
     live: LiveConfig,
     store: &Store,
+    gate: &Gate,
     [http_listener, grpc_listener]: [TcpListener; 2],
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
-    let order_service = Endpoint::from_shared(config.notification.order_service_url.clone())
-        .context("read notification.order_service_url")?
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .connect_lazy();
+    let order_service = client::connect_lazily(
+        &config.notification.order_service_url,
+        WORKER,
+        &config.client,
+    )
+    .context("read notification.order_service_url")?;
     let deps = countersign_notification::Deps {
         config: config.clone(),
         store: store.clone(),
         link_key: link_key(config)?,
         http_listener,
+        gate: gate.clone(),
         grpc_listener,
         order_service,
     };

@@ -16,17 +16,19 @@ use countersign_proto::{
     },
 };
 use countersign_runtime::{
+    callers::Gate,
+    client::Connection,
     clock::SystemClock,
     config::{Config, GatewayTransport},
     health::serve_health,
     lifecycle::Lifecycle,
     reload::{LiveConfig, fixed},
-    server::{Serving, serve},
+    server::{Serving, serve, with_reflection},
 };
 use countersign_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{server::NamedService as _, service::Routes, transport};
+use tonic::{server::NamedService as _, service::Routes};
 
 use crate::{
     alive::Alive,
@@ -68,10 +70,12 @@ pub struct Deps {
     pub link_key: LinkKey,
     /// For the customers' pages and the gateways' callbacks; already bound, so that a test may take any port.
     pub http_listener: TcpListener,
+    /// Who may call the gRPC services; the pages are for customers.
+    pub gate: Gate,
     /// For gRPC, likewise.
     pub grpc_listener: TcpListener,
     /// The order service; connected lazily, so that either may start first.
-    pub order_service: transport::Channel,
+    pub order_service: Connection,
 }
 
 /// Starts the worker in the background; it ends with the lifecycle, after what is under way.
@@ -87,6 +91,7 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
         store,
         link_key,
         http_listener,
+        gate,
         grpc_listener,
         order_service,
     } = deps;
@@ -201,7 +206,7 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
         company: config.company.clone(),
         guard: guard.clone(),
     };
-    serve_grpc(notifications, grpc_listener, lifecycle).await?;
+    serve_grpc(notifications, gate, grpc_listener, lifecycle).await?;
 
     let webhooks = WebhookCourier::new(
         store.clone(),
@@ -290,6 +295,7 @@ fn serve_http(router: axum::Router, listener: TcpListener, lifecycle: &Lifecycle
 
 async fn serve_grpc(
     notifications: Notifications,
+    gate: Gate,
     listener: TcpListener,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
@@ -303,17 +309,17 @@ async fn serve_grpc(
         let probe = Arc::clone(&probe);
         async move { probe.answers().await }
     });
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    let routes = Routes::new(health)
-        .add_service(reflection)
+    let mut routes = Routes::new(health);
+    if gate.reflects_at(listener.local_addr()?) {
+        routes = with_reflection(routes, FILE_DESCRIPTOR_SET)?;
+    }
+    let routes = routes
         .add_service(NotificationServiceServer::new(notifications.clone()))
         .add_service(WebhookServiceServer::new(notifications));
     let serving = Serving {
         name: "notification-service",
         listener,
+        gate,
         routes,
         streams_per_connection_max: STREAMS_PER_CONNECTION,
         concurrent_requests_max: CONCURRENT_REQUESTS_MAX,

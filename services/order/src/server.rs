@@ -14,10 +14,11 @@ use countersign_proto::{
     },
 };
 use countersign_runtime::{
+    callers::Gate,
     config,
     health::serve_health,
     lifecycle::Lifecycle,
-    server::{Serving, serve},
+    server::{Serving, serve, with_reflection},
 };
 use countersign_store::Store;
 use tokio::net::TcpListener;
@@ -52,6 +53,8 @@ pub struct Deps {
     pub store: Store,
     /// Makes links and codes; the notification worker has the same.
     pub link_key: LinkKey,
+    /// Who may call.
+    pub gate: Gate,
     /// Already bound, so that a test may take any port.
     pub listener: TcpListener,
 }
@@ -63,6 +66,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         company,
         store,
         link_key,
+        gate,
         listener,
     } = deps;
     let address = listener.local_addr()?;
@@ -108,20 +112,15 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         let probe = Arc::clone(&probe);
         async move { probe.answers().await }
     });
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-    let reflection_alpha = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-    let routes = Routes::new(health)
-        .add_service(reflection.build_v1()?)
-        .add_service(reflection_alpha.build_v1alpha()?)
-        .add_service(
-            OrderServiceServer::new(Orders(app.clone()))
-                .max_decoding_message_size(REQUEST_BYTES_MAX)
-                .max_encoding_message_size(RESPONSE_BYTES_MAX),
-        );
+    let mut routes = Routes::new(health);
+    if gate.reflects_at(address) {
+        routes = with_reflection(routes, FILE_DESCRIPTOR_SET)?;
+    }
+    let routes = routes.add_service(
+        OrderServiceServer::new(Orders(app.clone()))
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX),
+    );
     let routes = routes
         .add_service(CustomerServiceServer::new(reference.clone()))
         .add_service(CatalogServiceServer::new(reference.clone()))
@@ -137,6 +136,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
     let serving = Serving {
         name: "order-service",
         listener,
+        gate,
         routes,
         streams_per_connection_max: STREAMS_PER_CONNECTION,
         concurrent_requests_max: config.max_concurrent_requests,

@@ -15,13 +15,14 @@ use chrono::TimeDelta;
 use countersign_domain::secrets::LinkKey;
 use countersign_notification::{Deps, failpoint, run};
 use countersign_runtime::{
+    callers::Gate,
+    client,
     config::{Config, Sources},
     lifecycle::{Lifecycle, Signals},
 };
 use countersign_store::{Settings, Store};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
-use tonic::transport::Endpoint;
 
 /// As much as the tests' patience.
 const GRACE: Duration = Duration::from_secs(10);
@@ -57,7 +58,12 @@ async fn main() -> anyhow::Result<ExitCode> {
         link_key: LinkKey::new(key.expose_secret().as_bytes()).context("links.key")?,
         http_listener: TcpListener::bind(config.notification.listen).await?,
         grpc_listener: TcpListener::bind(config.notification.grpc_listen).await?,
-        order_service: Endpoint::from_shared(order_service)?.connect_lazy(),
+        order_service: client::connect_lazily(
+            &order_service,
+            "notification-worker",
+            &config.client,
+        )?,
+        gate: Gate::open(),
         store: store.clone(),
         config,
     };

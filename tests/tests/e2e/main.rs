@@ -3,6 +3,7 @@
 
 mod backlog;
 mod browser;
+mod callers;
 mod canary;
 mod database;
 mod extremes;

@@ -81,6 +81,7 @@ async fn a_process_whose_database_is_away_is_unready_and_alive_until_it_is_back(
             company: config::Company::default(),
             store: Store::connect(&Settings::new(url)).await.unwrap(),
             link_key: link_key(),
+            gate: countersign_runtime::callers::Gate::open(),
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         };
         let address = countersign_order::run(deps, &lifecycle).await.unwrap();

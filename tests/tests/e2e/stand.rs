@@ -6,10 +6,14 @@ use countersign_domain::ids::OrderId;
 use countersign_e2e::{System, fresh_id, link_key, order_builder, timestamp};
 use countersign_notification::{Deps, run};
 use countersign_proto::v1;
-use countersign_runtime::{config::Config, lifecycle::Lifecycle};
+use countersign_runtime::{
+    callers::Gate,
+    client,
+    config::{Client, Config},
+    lifecycle::Lifecycle,
+};
 use countersign_store::FIRST_GENERATION;
 use tokio::net::TcpListener;
-use tonic::transport::Endpoint;
 
 pub(crate) const LANGUAGES: [&str; 2] = ["zh-CN", "en"];
 
@@ -52,7 +56,13 @@ impl Stand {
             link_key: link_key(),
             http_listener,
             grpc_listener,
-            order_service: Endpoint::from_shared(orders).unwrap().connect_lazy(),
+            gate: Gate::open(),
+            order_service: client::connect_lazily(
+                &orders,
+                "notification-worker",
+                &Client::default(),
+            )
+            .unwrap(),
         };
         run(deps, &lifecycle).await.unwrap();
         Self {

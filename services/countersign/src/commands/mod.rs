@@ -13,6 +13,7 @@ mod migrate;
 mod notification_worker;
 pub(crate) mod operator;
 mod order_service;
+pub(crate) mod refusals;
 pub(crate) mod retention;
 pub(crate) mod safe_mode;
 mod status;
@@ -30,15 +31,16 @@ pub(crate) async fn run(
         Command::OrderService => order_service::run(config, reload).await,
         Command::Migrate(_) => migrate::run(config).await,
         Command::Bench(bench) => Box::pin(bench.run()).await,
-        Command::Import(args) => Box::pin(import::run(args)).await,
+        Command::Import(args) => Box::pin(import::run(args, config)).await,
         Command::Status(_) => status::run(config).await,
-        Command::DeadLetters(args) => operator::dead_letters(args).await,
-        Command::Requeue(args) => operator::requeue(args).await,
-        Command::Resolve(args) => operator::resolve(args).await,
-        Command::Gateway(command) => operator::gateway(command).await,
+        Command::DeadLetters(args) => operator::dead_letters(args, config).await,
+        Command::Requeue(args) => operator::requeue(args, config).await,
+        Command::Resolve(args) => operator::resolve(args, config).await,
+        Command::Gateway(command) => operator::gateway(command, config).await,
         Command::SafeMode(command) => safe_mode::run(command, config).await,
         Command::Retention(command) => retention::run(command, config).await,
         Command::Reconcile(args) => Box::pin(safe_mode::ask(args, config)).await,
+        Command::Refusals(args) => refusals::run(args, config).await,
         Command::CheckConfig => {
             check_config::run(config);
             Ok(ExitCode::SUCCESS)

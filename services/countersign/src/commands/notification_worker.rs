@@ -19,7 +19,8 @@ pub(crate) async fn run(config: &Config, reload: Reload) -> anyhow::Result<ExitC
     let lifecycle = Lifecycle::new(config.shutdown.grace()).with_notice(config.shutdown.notice());
     let live = reload.live();
     reload.spawn(&lifecycle)?;
-    roles::start_notification_worker(config, live, &store, listeners, &lifecycle).await?;
+    let gate = roles::gate(config, &store, &lifecycle).await?;
+    roles::start_notification_worker(config, live, &store, &gate, listeners, &lifecycle).await?;
     tracing::info!(address = %config.notification.listen, "the notification worker is listening");
     Ok(roles::wait(lifecycle, signals).await)
 }

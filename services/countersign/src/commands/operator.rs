@@ -7,12 +7,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use countersign_proto::v1::{
     self, notification_service_client::NotificationServiceClient as Client,
 };
+use countersign_runtime::{
+    client::{self, Connection},
+    config::Config,
+};
 use tonic::Status;
 
-use crate::{
-    console::say,
-    import::send::{self, Connection, code_name},
-};
+use crate::{console::say, import::send::code_name};
 
 /// Where the worker answers.
 #[derive(Debug, Args)]
@@ -124,8 +125,9 @@ pub(crate) enum GatewayCommand {
 }
 
 impl Worker {
-    async fn connect(&self) -> anyhow::Result<Client<Connection>> {
-        Ok(Client::new(send::connect(&self.url, "operator").await?))
+    async fn connect(&self, config: &Config) -> anyhow::Result<Client<Connection>> {
+        let connection = client::connect(&self.url, "operator", &config.client).await?;
+        Ok(Client::new(connection))
     }
 }
 
@@ -143,8 +145,11 @@ impl Why {
 }
 
 /// Shows dead letters.
-pub(crate) async fn dead_letters(args: &DeadLettersArgs) -> anyhow::Result<ExitCode> {
-    let mut client = args.worker.connect().await?;
+pub(crate) async fn dead_letters(
+    args: &DeadLettersArgs,
+    config: &Config,
+) -> anyhow::Result<ExitCode> {
+    let mut client = args.worker.connect(config).await?;
     let states = args.state.iter().map(|state| match state {
         DeadState::Dead => "DEAD".to_owned(),
         DeadState::InDoubt => "IN_DOUBT".to_owned(),
@@ -177,8 +182,8 @@ pub(crate) async fn dead_letters(args: &DeadLettersArgs) -> anyhow::Result<ExitC
 }
 
 /// Sends a message once more.
-pub(crate) async fn requeue(args: &RequeueArgs) -> anyhow::Result<ExitCode> {
-    let mut client = args.worker.connect().await?;
+pub(crate) async fn requeue(args: &RequeueArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let mut client = args.worker.connect(config).await?;
     let request = v1::RequeueDeliveryRequest {
         name: named("deliveries", &args.delivery),
         request_id: args.why.request_id(),
@@ -192,8 +197,8 @@ pub(crate) async fn requeue(args: &RequeueArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Says whether a message was sent.
-pub(crate) async fn resolve(args: &ResolveArgs) -> anyhow::Result<ExitCode> {
-    let mut client = args.worker.connect().await?;
+pub(crate) async fn resolve(args: &ResolveArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let mut client = args.worker.connect(config).await?;
     let resolution = if args.sent { "SENT" } else { "NOT_SENT" };
     let request = v1::ResolveDeliveryRequest {
         name: named("deliveries", &args.delivery),
@@ -209,10 +214,10 @@ pub(crate) async fn resolve(args: &ResolveArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Shows, holds and releases gateways.
-pub(crate) async fn gateway(command: &GatewayCommand) -> anyhow::Result<ExitCode> {
+pub(crate) async fn gateway(command: &GatewayCommand, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
         GatewayCommand::List { worker } => {
-            let mut client = worker.connect().await?;
+            let mut client = worker.connect(config).await?;
             let listed = client.list_gateways(v1::ListGatewaysRequest {}).await;
             for gateway in listed.map_err(told)?.into_inner().gateways {
                 say(&gateway_line(&gateway));
@@ -226,7 +231,7 @@ pub(crate) async fn gateway(command: &GatewayCommand) -> anyhow::Result<ExitCode
                 reason: why.reason.clone(),
                 until_time: None,
             };
-            let held = worker.connect().await?.hold_gateway(request).await;
+            let held = worker.connect(config).await?.hold_gateway(request).await;
             say(&gateway_line(&held.map_err(told)?.into_inner()));
         }
         GatewayCommand::Release { name, why, worker } => {
@@ -236,7 +241,7 @@ pub(crate) async fn gateway(command: &GatewayCommand) -> anyhow::Result<ExitCode
                 actor: why.actor.clone(),
                 reason: why.reason.clone(),
             };
-            let released = worker.connect().await?.release_gateway(request).await;
+            let released = worker.connect(config).await?.release_gateway(request).await;
             say(&gateway_line(&released.map_err(told)?.into_inner()));
         }
     }

@@ -18,7 +18,8 @@ pub(crate) async fn run(config: &Config, reload: Reload) -> anyhow::Result<ExitC
     database::require_current(&store).await?;
     let lifecycle = Lifecycle::new(config.shutdown.grace()).with_notice(config.shutdown.notice());
     reload.spawn(&lifecycle)?;
-    let address = roles::start_order_service(config, &store, listener, &lifecycle).await?;
+    let gate = roles::gate(config, &store, &lifecycle).await?;
+    let address = roles::start_order_service(config, &store, &gate, listener, &lifecycle).await?;
     tracing::info!(%address, "the order service is listening");
     Ok(roles::wait(lifecycle, signals).await)
 }

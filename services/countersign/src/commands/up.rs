@@ -27,13 +27,25 @@ pub(crate) async fn run(
     database::migrate(config, &store, &|step| tracing::info!(step, "migrated")).await?;
     let lifecycle = Lifecycle::new(config.shutdown.grace()).with_notice(config.shutdown.notice());
     // What was bound is what is told: a port of 0 has become a real one.
-    let order = roles::start_order_service(config, &store, order_listener, &lifecycle).await?;
+    let gate = roles::gate(config, &store, &lifecycle).await?;
+    let order =
+        roles::start_order_service(config, &store, &gate, order_listener, &lifecycle).await?;
     let mut config = config.clone();
-    config.notification.order_service_url = format!("http://{order}");
+    // A service that is encrypted here is known by the name in its certificate, which the configuration has to tell.
+    if !config.callers.encrypts() {
+        config.notification.order_service_url = format!("http://{order}");
+    }
     let live = reload.live();
     reload.spawn(&lifecycle)?;
-    roles::start_notification_worker(&config, live, &store, notification_listeners, &lifecycle)
-        .await?;
+    roles::start_notification_worker(
+        &config,
+        live,
+        &store,
+        &gate,
+        notification_listeners,
+        &lifecycle,
+    )
+    .await?;
     tell(&config);
     if let Some(count) = args.sample {
         let stage = sample::Stage::new(&config, &store)?;
@@ -59,7 +71,12 @@ fn tell(config: &Config) {
         config.notification.order_service_url
     ));
     say(&format!(
-        "            http://{}  (messages)",
+        "            {}://{}  (messages)",
+        if config.callers.encrypts() {
+            "https"
+        } else {
+            "http"
+        },
         config.notification.grpc_listen
     ));
     say(&format!("  pages     {pages}"));

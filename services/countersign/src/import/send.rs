@@ -7,15 +7,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+pub(crate) use countersign_runtime::client::Connection;
 use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Code, Request, Response, Status, Streaming,
-    metadata::{Ascii, MetadataValue},
-    service::Interceptor,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Response, Status, Streaming};
 
 /// Rows that are sent and not yet answered.
 const WINDOW: usize = 256;
@@ -31,42 +27,6 @@ const WAITS: [Duration; 8] = [
     Duration::from_secs(15),
     Duration::from_secs(30),
 ];
-
-/// Tells the service who calls.
-#[derive(Clone)]
-pub(crate) struct Caller(MetadataValue<Ascii>);
-
-impl Interceptor for Caller {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request
-            .metadata_mut()
-            .insert("x-countersign-caller", self.0.clone());
-        Ok(request)
-    }
-}
-
-/// A connection that names its caller on each call.
-pub(crate) type Connection = tonic::service::interceptor::InterceptedService<Channel, Caller>;
-
-/// Connects to a service.
-pub(crate) async fn connect(target: &str, caller: &str) -> anyhow::Result<Connection> {
-    let channel = Endpoint::from_shared(target.to_owned())
-        .with_context(|| format!("{target} is not an address such as http://127.0.0.1:50051"))?
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .tcp_nodelay(true)
-        .connect()
-        .await
-        .with_context(|| format!("connect to {target}; is the service running there?"))?;
-    Ok(Connection::new(
-        channel,
-        Caller(
-            caller
-                .parse()
-                .with_context(|| format!("{caller:?} cannot name a caller"))?,
-        ),
-    ))
-}
 
 /// Whether the same may be tried again.
 pub(crate) fn is_passing(status: &Status) -> bool {

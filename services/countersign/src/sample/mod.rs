@@ -5,13 +5,16 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use countersign_domain::secrets::LinkKey;
-use countersign_runtime::config::Config;
+use countersign_runtime::{
+    client,
+    config::{Client, Config},
+};
 use countersign_store::Store;
 use futures::{StreamExt as _, stream};
 
 use crate::{
     console::say,
-    import::{progress::Progress, results::table, send},
+    import::{progress::Progress, results::table},
     roles,
 };
 
@@ -32,6 +35,7 @@ const AT_ONCE: usize = 8;
 /// What the play needs.
 pub(crate) struct Stage {
     target: String,
+    client: Client,
     pages: String,
     link_key: LinkKey,
     store: Store,
@@ -42,6 +46,7 @@ impl Stage {
     pub(crate) fn new(config: &Config, store: &Store) -> anyhow::Result<Self> {
         Ok(Self {
             target: config.notification.order_service_url.clone(),
+            client: config.client.clone(),
             pages: config
                 .notification
                 .public_url
@@ -56,7 +61,7 @@ impl Stage {
 /// Plays `count` orders and tells where they ended. What one order meets does not stop the others.
 pub(crate) async fn play(stage: Stage, count: u32) -> anyhow::Result<()> {
     let began = Instant::now();
-    let connection = send::connect(&stage.target, "sample").await?;
+    let connection = client::connect(&stage.target, "sample", &stage.client).await?;
     let shop = Shop::read()?;
     shop.register(&connection).await?;
     let player = Player::new(&connection, &shop, &stage.link_key);

@@ -16,11 +16,9 @@ use countersign_proto::{
         order_service_client::OrderServiceClient,
     },
 };
-use countersign_runtime::telemetry::inject_into_metadata;
-use tonic::{Code, Request, Status, metadata::MetadataValue, transport::Channel};
+use countersign_runtime::{client::Connection, telemetry::inject_into_metadata};
+use tonic::{Code, Request, Status};
 
-/// How the worker calls itself.
-const CALLER: (&str, &str) = ("x-countersign-caller", "notification-worker");
 /// Limit of one call.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -38,15 +36,15 @@ pub(super) enum Told {
 /// The order service.
 #[derive(Clone, Debug)]
 pub(crate) struct OrderCalls {
-    client: OrderServiceClient<Channel>,
-    feedback: FeedbackServiceClient<Channel>,
+    client: OrderServiceClient<Connection>,
+    feedback: FeedbackServiceClient<Connection>,
 }
 
 impl OrderCalls {
-    pub(crate) fn new(channel: Channel) -> Self {
+    pub(crate) fn new(connection: Connection) -> Self {
         Self {
-            client: OrderServiceClient::new(channel.clone()),
-            feedback: FeedbackServiceClient::new(channel),
+            client: OrderServiceClient::new(connection.clone()),
+            feedback: FeedbackServiceClient::new(connection),
         }
     }
 
@@ -195,9 +193,7 @@ fn judge(status: &Status) -> Told {
 fn call<M>(message: M) -> Request<M> {
     let mut request = Request::new(message);
     request.set_timeout(TIMEOUT);
-    let metadata = request.metadata_mut();
-    metadata.insert(CALLER.0, MetadataValue::from_static(CALLER.1));
-    inject_into_metadata(metadata);
+    inject_into_metadata(request.metadata_mut());
     request
 }
 

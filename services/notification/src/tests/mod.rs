@@ -27,7 +27,9 @@ use countersign_proto::v1::{
     ListDeliveriesRequest, notification_service_client::NotificationServiceClient,
 };
 use countersign_runtime::{
-    config::{Config, GatewayTransport},
+    callers::Gate,
+    client,
+    config::{self, Config, GatewayTransport},
     lifecycle::Lifecycle,
 };
 use countersign_store::{
@@ -84,9 +86,12 @@ impl Stage {
         policy: impl FnOnce(&mut OrderPolicy),
     ) -> Self {
         let orders = OrderStub::default();
-        let order_service = tonic::transport::Endpoint::from_shared(orders.serve().await)
-            .unwrap()
-            .connect_lazy();
+        let order_service = client::connect_lazily(
+            &orders.serve().await,
+            "notification-worker",
+            &config::Client::default(),
+        )
+        .unwrap();
         let http_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let grpc_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = http_listener.local_addr().unwrap();
@@ -104,6 +109,7 @@ impl Stage {
             store: database.store.clone(),
             link_key: shop.key.clone(),
             http_listener,
+            gate: Gate::open(),
             grpc_listener,
             order_service,
         };

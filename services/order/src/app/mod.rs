@@ -17,6 +17,7 @@ pub(crate) mod watch;
 use std::sync::Arc;
 
 use countersign_domain::{ids::OrderId, number::OrderNumber, order::Order, secrets::LinkKey};
+use countersign_runtime::callers::Caller;
 use countersign_store::{IntakeRow, Store};
 
 use crate::{app::watch::Watch, error::ServiceError};
@@ -37,8 +38,33 @@ impl Deciding {
         self.watch.nudge();
     }
 
-    /// An order by `orders/{id}` or by its formal number.
-    pub(crate) async fn find_id(&self, name: &str) -> Result<OrderId, ServiceError> {
+    /// An order by `orders/{id}` or by its formal number, as far as the caller may know of it. Who sees only its own orders
+    /// is told the same, in the same time, of an order that is somebody else's and of one that does not exist.
+    pub(crate) async fn find_id(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<OrderId, ServiceError> {
+        let Some(owner) = caller.sees_only() else {
+            return self.find_any_id(name).await;
+        };
+        let id = match self.find_any_id(name).await {
+            Ok(id) => Some(id),
+            Err(ServiceError::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        // Asked for a number that nobody has, too: the answer must not come sooner.
+        let asked = id.unwrap_or(OrderId::from_uuid(uuid::Uuid::nil()));
+        if self.store.is_order_of(asked, owner).await?
+            && let Some(id) = id
+        {
+            return Ok(id);
+        }
+        caller.note_refusal(tonic::Code::NotFound);
+        Err(ServiceError::not_found(name))
+    }
+
+    async fn find_any_id(&self, name: &str) -> Result<OrderId, ServiceError> {
         if let Ok(id) = OrderId::in_name(name) {
             return Ok(id);
         }

@@ -5,9 +5,9 @@
 //! missed and nothing grows, however slow a watcher is.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -16,7 +16,7 @@ use std::{
 use countersign_domain::ids::OrderId;
 use countersign_proto::v1;
 use countersign_runtime::lifecycle::Lifecycle;
-use countersign_store::{Position, PositionedEvent, Store};
+use countersign_store::{Position, PositionedEvent, Store, StoreError};
 use futures::{Stream, stream};
 use tokio::{
     sync::{Notify, broadcast},
@@ -43,7 +43,20 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 struct Prepared {
     position: Position,
     order_id: OrderId,
+    /// Who brought the order in; only known while somebody watches who may not see everybody's.
+    caller: Option<Arc<str>>,
     answer: v1::WatchOrderEventsResponse,
+}
+
+/// What a watcher wants to hear of, and may.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// All when empty.
+    pub(crate) orders: HashSet<OrderId>,
+    /// All when empty.
+    pub(crate) kinds: HashSet<String>,
+    /// Only orders that this caller brought in.
+    pub(crate) caller: Option<String>,
 }
 
 type Batch = Arc<[Prepared]>;
@@ -56,6 +69,8 @@ pub(crate) struct Watch {
     ring: broadcast::Sender<Batch>,
     /// Commit up to which everything has been put into the ring.
     tail: Arc<AtomicI64>,
+    /// Watchers that hear only of one caller's orders: while there are any, the orders' callers are read.
+    narrow: Arc<()>,
 }
 
 impl Watch {
@@ -67,6 +82,7 @@ impl Watch {
             nudge: Arc::default(),
             ring: broadcast::Sender::new(RING),
             tail: Arc::new(AtomicI64::new(start.commit)),
+            narrow: Arc::default(),
         };
         let (following, soft) = (watch.clone(), lifecycle.soft());
         lifecycle.spawn("watch", async move {
@@ -100,7 +116,11 @@ impl Watch {
         let Some(last) = events.last().map(|event| event.position) else {
             return Ok(sequenced > 0);
         };
-        let batch: Batch = events.iter().map(prepare).collect();
+        let callers = self.callers(&events, self.narrow_watchers() > 0).await?;
+        let batch: Batch = events
+            .iter()
+            .map(|event| prepare(event, &callers))
+            .collect();
         *at = last;
         // The tail moves first: who subscribes in between reads this batch from the database, and skips it in the ring.
         self.tail.store(last.commit, Ordering::Release);
@@ -109,13 +129,39 @@ impl Watch {
         Ok(true)
     }
 
+    /// Watchers that hear only of one caller's orders; each holds one of these.
+    fn narrow_watchers(&self) -> usize {
+        Arc::weak_count(&self.narrow)
+    }
+
+    /// Who brought the orders of these events in, when it matters to anybody.
+    async fn callers(
+        &self,
+        events: &[PositionedEvent],
+        matters: bool,
+    ) -> Result<HashMap<OrderId, Arc<str>>, StoreError> {
+        if !matters {
+            return Ok(HashMap::new());
+        }
+        let ids: HashSet<OrderId> = events.iter().map(|event| event.event.order_id).collect();
+        let ids: Vec<OrderId> = ids.into_iter().collect();
+        let found = self.store.find_callers(&ids).await?;
+        Ok(found
+            .into_iter()
+            .map(|(id, caller)| (id, caller.into()))
+            .collect())
+    }
+
     /// Events after a position, or from now on.
     pub(crate) fn subscribe(
         &self,
         after: Option<Position>,
-        orders: Vec<OrderId>,
-        kinds: Vec<String>,
+        wanted: Wanted,
     ) -> impl Stream<Item = Result<v1::WatchOrderEventsResponse, Status>> + use<> {
+        let narrow = wanted
+            .caller
+            .is_some()
+            .then(|| Arc::downgrade(&self.narrow));
         // The place in the ring is taken before the tail is read, so that nothing falls between the two.
         let receiver = self.ring.subscribe();
         let tail = self.tail.load(Ordering::Acquire);
@@ -125,14 +171,14 @@ impl Watch {
         };
         let after = after.unwrap_or(now);
         let watcher = Watcher {
-            store: self.store.clone(),
+            watch: self.clone(),
+            _narrow: narrow,
             receiver,
             at: after,
             from_store: after < now,
             heard: Instant::now(),
             waiting: VecDeque::new(),
-            orders: orders.into_iter().collect(),
-            kinds: kinds.into_iter().collect(),
+            wanted,
         };
         stream::unfold(watcher, |mut watcher| async move {
             let answer = watcher.next().await?;
@@ -141,10 +187,11 @@ impl Watch {
     }
 }
 
-fn prepare(event: &PositionedEvent) -> Prepared {
+fn prepare(event: &PositionedEvent, callers: &HashMap<OrderId, Arc<str>>) -> Prepared {
     Prepared {
         position: event.position,
         order_id: event.event.order_id,
+        caller: callers.get(&event.event.order_id).cloned(),
         answer: v1::WatchOrderEventsResponse {
             event: Some(convert::order::event_to_proto(&event.event)),
             resume_token: token(event.position),
@@ -154,7 +201,9 @@ fn prepare(event: &PositionedEvent) -> Prepared {
 
 /// One who watches.
 struct Watcher {
-    store: Store,
+    watch: Watch,
+    /// Tells that somebody watches who may not see everybody's orders.
+    _narrow: Option<Weak<()>>,
     receiver: broadcast::Receiver<Batch>,
     /// What has been seen.
     at: Position,
@@ -163,10 +212,7 @@ struct Watcher {
     waiting: VecDeque<v1::WatchOrderEventsResponse>,
     /// When the last answer went out; news that is filtered away is none.
     heard: Instant,
-    /// All when empty.
-    orders: HashSet<OrderId>,
-    /// All when empty.
-    kinds: HashSet<String>,
+    wanted: Wanted,
 }
 
 impl Watcher {
@@ -184,7 +230,7 @@ impl Watcher {
                 continue;
             }
             match tokio::time::timeout_at(self.heard + HEARTBEAT, self.receiver.recv()).await {
-                Ok(Ok(batch)) => self.take(batch.iter()),
+                Ok(Ok(batch)) => self.take(batch.iter(), false),
                 Ok(Err(broadcast::error::RecvError::Lagged(_))) => self.from_store = true,
                 Ok(Err(broadcast::error::RecvError::Closed)) => return None,
                 Err(_) => {
@@ -199,34 +245,52 @@ impl Watcher {
     }
 
     /// Reads on from the database. When it has nothing more, whatever follows is in the ring.
-    async fn catch_up(&mut self) -> Result<(), countersign_store::StoreError> {
-        let events = self.store.find_events_after(self.at, COMMITS_MAX).await?;
+    async fn catch_up(&mut self) -> Result<(), StoreError> {
+        let events = self
+            .watch
+            .store
+            .find_events_after(self.at, COMMITS_MAX)
+            .await?;
         if events.is_empty() {
             self.from_store = false;
             return Ok(());
         }
-        let prepared: Vec<Prepared> = events.iter().map(prepare).collect();
-        self.take(prepared.iter());
+        let matters = self.wanted.caller.is_some();
+        let callers = self.watch.callers(&events, matters).await?;
+        let prepared: Vec<Prepared> = events
+            .iter()
+            .map(|event| prepare(event, &callers))
+            .collect();
+        self.take(prepared.iter(), true);
         Ok(())
     }
 
     /// Takes what is new and wanted.
-    fn take<'a>(&mut self, batch: impl Iterator<Item = &'a Prepared>) {
+    fn take<'a>(&mut self, batch: impl Iterator<Item = &'a Prepared>, from_database: bool) {
         for prepared in batch {
             if prepared.position <= self.at {
                 continue;
             }
+            if self.wanted.caller.is_some() && prepared.caller.is_none() && !from_database {
+                // Put into the ring before anybody watched who may not see everybody's: the database knows whose it is.
+                self.from_store = true;
+                return;
+            }
             self.at = prepared.position;
-            let kind_wanted = self.kinds.is_empty()
-                || prepared
-                    .answer
-                    .event
-                    .as_ref()
-                    .is_some_and(|event| self.kinds.contains(&event.kind));
-            if kind_wanted && (self.orders.is_empty() || self.orders.contains(&prepared.order_id)) {
+            if self.wanted.takes(prepared) {
                 self.waiting.push_back(prepared.answer.clone());
             }
         }
+    }
+}
+
+impl Wanted {
+    fn takes(&self, prepared: &Prepared) -> bool {
+        let event = prepared.answer.event.as_ref();
+        let kind = self.kinds.is_empty() || event.is_some_and(|it| self.kinds.contains(&it.kind));
+        let order = self.orders.is_empty() || self.orders.contains(&prepared.order_id);
+        let may = self.caller.is_none() || self.caller.as_deref() == prepared.caller.as_deref();
+        kind && order && may
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) async fn call_of<M: Tagged>(
     let caller = caller_of(&request)?;
     let inner = request.into_inner();
     let key = key_of(&caller, method, &inner, "", violations);
-    let id = app.deciding.find_id(name(&inner)).await?;
+    let id = app.deciding.find_id(&caller, name(&inner)).await?;
     Ok(CallParts {
         call: Call {
             caller,

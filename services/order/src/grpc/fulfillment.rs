@@ -10,11 +10,11 @@ use countersign_domain::{
     order::Order,
 };
 use countersign_proto::v1::{self, fulfillment_service_server::FulfillmentService};
-use countersign_runtime::config::Company;
+use countersign_runtime::{callers::Caller, config::Company};
 use tonic::{Request, Response, Status};
 
 use super::{
-    call::command,
+    call::{caller_of, command},
     commands::order_answer,
     note_page::{NotePages, contacts, phone_of},
 };
@@ -48,7 +48,11 @@ impl Fulfillment {
     }
 
     /// The order and the note that a name like `orders/{order}/deliveryNotes/{revision}` names.
-    async fn note(&self, name: &str) -> Result<(Order, DeliveryNote), ServiceError> {
+    async fn note(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<(Order, DeliveryNote), ServiceError> {
         const FORM: &str =
             "must be orders/{order}/deliveryNotes/{revision}, or - for the one in force";
         let (parent, revision) = name
@@ -62,7 +66,7 @@ impl Fulfillment {
                     .map_err(|_| ServiceError::invalid("name", FORM))?,
             ),
         };
-        let (order, notes) = self.notes(parent).await?;
+        let (order, notes) = self.notes(caller, parent).await?;
         // An amended order has no note in force until the customer has agreed again.
         let wanted = wanted.unwrap_or(order.revision);
         let note = notes.into_iter().find(|note| note.revision == wanted);
@@ -72,9 +76,15 @@ impl Fulfillment {
         }
     }
 
-    async fn notes(&self, parent: &str) -> Result<(Order, Vec<DeliveryNote>), ServiceError> {
+    async fn notes(
+        &self,
+        caller: &Caller,
+        parent: &str,
+    ) -> Result<(Order, Vec<DeliveryNote>), ServiceError> {
         let deciding = &self.app.deciding;
-        let order = deciding.get(deciding.find_id(parent).await?).await?;
+        let order = deciding
+            .get(deciding.find_id(caller, parent).await?)
+            .await?;
         let notes = deciding.store.list_delivery_notes(order.id).await?;
         Ok((order, notes))
     }
@@ -148,7 +158,8 @@ impl FulfillmentService for Fulfillment {
         &self,
         request: Request<v1::GetDeliveryNoteRequest>,
     ) -> Answer<v1::DeliveryNote> {
-        let (order, note) = self.note(&request.get_ref().name).await?;
+        let caller = caller_of(&request)?;
+        let (order, note) = self.note(&caller, &request.get_ref().name).await?;
         Ok(Response::new(note_to_proto(&note, &order)))
     }
 
@@ -156,7 +167,8 @@ impl FulfillmentService for Fulfillment {
         &self,
         request: Request<v1::ListDeliveryNotesRequest>,
     ) -> Answer<v1::ListDeliveryNotesResponse> {
-        let (order, notes) = self.notes(&request.get_ref().parent).await?;
+        let caller = caller_of(&request)?;
+        let (order, notes) = self.notes(&caller, &request.get_ref().parent).await?;
         Ok(Response::new(v1::ListDeliveryNotesResponse {
             delivery_notes: notes
                 .iter()
@@ -169,6 +181,7 @@ impl FulfillmentService for Fulfillment {
         &self,
         request: Request<v1::RenderDeliveryNoteRequest>,
     ) -> Answer<v1::RenderDeliveryNoteResponse> {
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
         let asked = if request.locale.is_empty() {
             None
@@ -177,7 +190,7 @@ impl FulfillmentService for Fulfillment {
                 .map_err(|error| ServiceError::invalid("locale", error.to_string()))?;
             Some(locale)
         };
-        let (order, note) = self.note(&request.name).await?;
+        let (order, note) = self.note(&caller, &request.name).await?;
         let language = asked.as_ref().unwrap_or(&order.terms.locale);
         let html = self
             .pages
@@ -190,12 +203,15 @@ impl FulfillmentService for Fulfillment {
         &self,
         request: Request<v1::GetServicePackRequest>,
     ) -> Answer<v1::ServicePack> {
+        let caller = caller_of(&request)?;
         let name = &request.get_ref().name;
         let parent = name
             .strip_suffix("/servicePack")
             .ok_or_else(|| ServiceError::invalid("name", "must be orders/{order}/servicePack"))?;
         let deciding = &self.app.deciding;
-        let order = deciding.get(deciding.find_id(parent).await?).await?;
+        let order = deciding
+            .get(deciding.find_id(&caller, parent).await?)
+            .await?;
         let pack = deciding
             .store
             .find_service_pack(order.id)

@@ -5,13 +5,14 @@ use countersign_domain::{
     tracking::TrackingEvent,
 };
 use countersign_proto::v1;
+use countersign_runtime::callers::Caller;
 use countersign_store::ListQuery;
 use futures::StreamExt as _;
 use tonic::{Request, Response, Status};
 
-use super::orders::Orders;
+use super::{call::caller_of, orders::Orders};
 use crate::{
-    app::{App, filter, order_by, page},
+    app::{App, filter, order_by, page, watch::Wanted},
     convert::{self, confirmation, time, word},
     error::{ServiceError, Violations},
 };
@@ -28,7 +29,11 @@ impl App {
         &self,
         request: Request<v1::GetOrderRequest>,
     ) -> Answer<v1::Order> {
-        let id = self.deciding.find_id(&request.get_ref().name).await?;
+        let caller = caller_of(&request)?;
+        let id = self
+            .deciding
+            .find_id(&caller, &request.get_ref().name)
+            .await?;
         let order = self.deciding.get(id).await?;
         Ok(Response::new(convert::order::to_proto(&order)))
     }
@@ -37,13 +42,14 @@ impl App {
         &self,
         request: Request<v1::BatchGetOrdersRequest>,
     ) -> Answer<v1::BatchGetOrdersResponse> {
+        let caller = caller_of(&request)?;
         let names = request.into_inner().names;
         if names.is_empty() || names.len() > BATCH_MAX {
             return Err(ServiceError::invalid("names", format!("must be 1 to {BATCH_MAX}")).into());
         }
         let mut ids = Vec::with_capacity(names.len());
         for name in &names {
-            ids.push(self.deciding.find_id(name).await?);
+            ids.push(self.deciding.find_id(&caller, name).await?);
         }
         let found = self
             .deciding
@@ -65,10 +71,12 @@ impl App {
         &self,
         request: Request<v1::ListOrdersRequest>,
     ) -> Answer<v1::ListOrdersResponse> {
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
         let limit = page::size(request.page_size)?;
         let mut query = ListQuery {
             filter: filter::parse(&request.filter)?,
+            caller: caller.sees_only().map(ToOwned::to_owned),
             order: order_by::parse(&request.order_by)?,
             after: None,
             limit,
@@ -138,7 +146,8 @@ impl App {
         &self,
         request: Request<v1::ListConfirmationsRequest>,
     ) -> Answer<v1::ListConfirmationsResponse> {
-        let id = self.existing(&request.get_ref().parent).await?;
+        let caller = caller_of(&request)?;
+        let id = self.existing(&caller, &request.get_ref().parent).await?;
         let rounds = self
             .deciding
             .store
@@ -154,7 +163,8 @@ impl App {
         &self,
         request: Request<v1::ListTrackingEventsRequest>,
     ) -> Answer<v1::ListTrackingEventsResponse> {
-        let id = self.existing(&request.get_ref().parent).await?;
+        let caller = caller_of(&request)?;
+        let id = self.existing(&caller, &request.get_ref().parent).await?;
         let events = self
             .deciding
             .store
@@ -173,8 +183,9 @@ impl App {
         &self,
         request: Request<v1::ListOrderEventsRequest>,
     ) -> Answer<v1::ListOrderEventsResponse> {
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
-        let id = self.existing(&request.parent).await?;
+        let id = self.existing(&caller, &request.parent).await?;
         let limit = page::size(request.page_size)?;
         let after = if request.page_token.is_empty() {
             0
@@ -208,6 +219,7 @@ impl App {
         &self,
         request: Request<v1::WatchOrderEventsRequest>,
     ) -> Answer<<Orders as v1::order_service_server::OrderService>::WatchOrderEventsStream> {
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
         let mut violations = Violations::new();
         if request.orders.len() > WATCH_FILTER_MAX {
@@ -227,10 +239,12 @@ impl App {
             .collect();
         let after = crate::app::watch::read_token(&request.resume_token, &mut violations);
         violations.check()?;
-        let stream = self
-            .deciding
-            .watch
-            .subscribe(after.flatten(), orders, request.kinds);
+        let wanted = Wanted {
+            orders: orders.into_iter().collect(),
+            kinds: request.kinds.into_iter().collect(),
+            caller: caller.sees_only().map(ToOwned::to_owned),
+        };
+        let stream = self.deciding.watch.subscribe(after.flatten(), wanted);
         Ok(Response::new(stream.boxed()))
     }
 
@@ -239,7 +253,11 @@ impl App {
         &self,
         request: Request<v1::GetOrderTraceRequest>,
     ) -> Answer<v1::OrderTrace> {
-        let id = self.deciding.find_id(&request.get_ref().name).await?;
+        let caller = caller_of(&request)?;
+        let id = self
+            .deciding
+            .find_id(&caller, &request.get_ref().name)
+            .await?;
         let order = self.deciding.get(id).await?;
         let store = &self.deciding.store;
         let (rounds, notes, pack, messages, tracking, contacts, events, feedback) =
@@ -302,6 +320,7 @@ impl App {
         &self,
         request: Request<v1::LookupOrderStatusRequest>,
     ) -> Answer<v1::LookupOrderStatusResponse> {
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
         let mut violations = Violations::new();
         let number = violations.take("order_number", OrderNumber::parse(&request.order_number));
@@ -321,6 +340,13 @@ impl App {
             .map_err(ServiceError::from)?
             .ok_or_else(nothing)?;
         let order = self.deciding.get(id).await?;
+        if caller
+            .sees_only()
+            .is_some_and(|owner| owner != order.caller)
+        {
+            caller.note_refusal(tonic::Code::NotFound);
+            return Err(nothing().into());
+        }
         let phones = [&order.terms.contact.phone, &order.terms.delivery.phone];
         let known = phones.into_iter().flatten().any(|phone| {
             countersign_domain::secrets::equal_in_constant_time(
@@ -353,8 +379,12 @@ impl App {
     }
 
     /// An order that is there, by its name or number.
-    pub(crate) async fn existing(&self, name: &str) -> Result<OrderId, ServiceError> {
-        let id = self.deciding.find_id(name).await?;
+    pub(crate) async fn existing(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<OrderId, ServiceError> {
+        let id = self.deciding.find_id(caller, name).await?;
         Ok(self.deciding.get(id).await?.id)
     }
 }

@@ -5,7 +5,7 @@ use countersign_proto::v1;
 use countersign_store::RecordedContact;
 use tonic::{Request, Response, Status};
 
-use super::call::{call_of, replayed};
+use super::call::{call_of, caller_of, replayed};
 use crate::{
     app::{App, command::Command, make::Ids},
     convert::{confirmation, intake::short},
@@ -112,8 +112,9 @@ impl App {
         &self,
         request: Request<v1::ListOrderContactsRequest>,
     ) -> Answer<v1::ListOrderContactsResponse> {
+        let caller = caller_of(&request)?;
         let request = request.into_inner();
-        let id = self.existing(&request.parent).await?;
+        let id = self.existing(&caller, &request.parent).await?;
         let limit = crate::app::page::size(request.page_size)?;
         let after =
             if request.page_token.is_empty() {

@@ -1,23 +1,25 @@
 //! Who calls: a name and the roles that go with it, found out once for each call and before anything of it is read.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{fmt, sync::Arc};
 
 use countersign_proto::v1::Role;
-use futures::future::BoxFuture;
-use http::{Extensions, HeaderMap};
-use tonic::{Code, Status, body::Body};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
-use tower::{Layer, Service};
+use http::Extensions;
+use tonic::{Code, Status};
+
+use self::refusals::{Peer, Refusals};
+
+pub mod refusals;
+
+mod certificates;
+mod gate;
+mod keys;
+mod tokens;
+
+pub(crate) use self::certificates::names_in;
+pub use self::gate::{Gate, GateLayer};
 
 /// Names the caller where nobody proves who it is.
 pub const CALLER_HEADER: &str = "x-countersign-caller";
-/// Where the header is missing.
-const NOBODY: &str = "anonymous";
 /// Characters of a caller's name at most; the tables keep as many.
 pub const NAME_CHARACTERS_MAX: usize = 64;
 
@@ -30,6 +32,15 @@ impl Roles {
     pub const ALL: Self = Self(u32::MAX);
     /// None.
     pub const NONE: Self = Self(0);
+    /// Those whose work is with everybody's orders.
+    const EVERYBODYS_ORDERS: Self = Self(
+        bit(Role::Warehouse)
+            | bit(Role::Agent)
+            | bit(Role::Operator)
+            | bit(Role::Reporter)
+            | bit(Role::Admin)
+            | bit(Role::Worker),
+    );
 
     /// Those of a list.
     pub fn of(roles: impl IntoIterator<Item = Role>) -> Self {
@@ -78,19 +89,26 @@ pub fn word(role: Role) -> &'static str {
     name.strip_prefix("ROLE_").unwrap_or(name)
 }
 
-/// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who calls, and what.
+#[derive(Clone, Debug)]
 pub struct Caller {
     name: Arc<str>,
     roles: Roles,
+    /// The path of the method; empty where no call from outside is behind it.
+    method: &'static str,
+    peer: Peer,
+    refusals: Refusals,
 }
 
 impl Caller {
-    /// A caller of this name with these roles.
+    /// One that is not behind a connection: a timer, a test.
     pub fn new(name: &str, roles: Roles) -> Self {
         Self {
             name: name.into(),
             roles,
+            method: "",
+            peer: Peer::Loopback,
+            refusals: Refusals::default(),
         }
     }
 
@@ -104,7 +122,17 @@ impl Caller {
         self.roles
     }
 
-    /// The one that made a call, put into its extensions by [`CallersLayer`].
+    /// Whose orders it may see: its own, when it has no role whose work is with everybody's; none for all.
+    pub fn sees_only(&self) -> Option<&str> {
+        (!self.roles.meets(Roles::EVERYBODYS_ORDERS)).then_some(&*self.name)
+    }
+
+    /// Puts on record that it was refused something that may be somebody else's.
+    pub fn note_refusal(&self, code: Code) {
+        self.refusals.note(&self.name, self.method, code, self.peer);
+    }
+
+    /// The one that made a call, put into its extensions by the [`Gate`].
     pub fn of(extensions: &Extensions) -> Result<&Self, Status> {
         extensions.get::<Self>().ok_or_else(|| {
             tracing::error!("a call reached its method without a caller");
@@ -121,76 +149,5 @@ pub fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte))
 }
 
-/// Finds out who calls, and refuses whoever may not.
-#[derive(Clone, Debug, Default)]
-pub struct CallersLayer;
-
-impl<S> Layer<S> for CallersLayer {
-    type Service = Admitting<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Admitting { inner }
-    }
-}
-
-/// The services behind the [`CallersLayer`].
-#[derive(Clone, Debug)]
-pub struct Admitting<S> {
-    inner: S,
-}
-
-impl<S> Service<http::Request<Body>> for Admitting<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-{
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let next = self.inner.clone();
-        // The one that was polled ready is the one that is called.
-        let mut inner = std::mem::replace(&mut self.inner, next);
-        Box::pin(async move {
-            match named(request.headers()) {
-                Ok(caller) => {
-                    request.extensions_mut().insert(caller);
-                    inner.call(request).await
-                }
-                Err(status) => Ok(status.into_http()),
-            }
-        })
-    }
-}
-
-/// The caller that a call names itself; it has every role.
-fn named(headers: &HeaderMap) -> Result<Caller, Status> {
-    let Some(value) = headers.get(CALLER_HEADER) else {
-        return Ok(Caller::new(NOBODY, Roles::ALL));
-    };
-    value
-        .to_str()
-        .ok()
-        .filter(|name| is_name(name))
-        .map(|name| Caller::new(name, Roles::ALL))
-        .ok_or_else(|| {
-            let description = "must be 1 to 64 characters of A–Z a–z 0–9 . _ : @ -";
-            let mut details = ErrorDetails::new();
-            details
-                .set_error_info("INVALID_FIELDS", "countersign", [])
-                .set_bad_request(vec![FieldViolation::new(CALLER_HEADER, description)]);
-            Status::with_error_details(
-                Code::InvalidArgument,
-                format!("{CALLER_HEADER} {description}"),
-                details,
-            )
-        })
-}
+#[cfg(test)]
+mod tests;

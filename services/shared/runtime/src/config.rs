@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use self::layers::Layer;
 
+mod callers;
 mod changes;
 mod clouds;
 mod layers;
@@ -26,7 +27,9 @@ mod twilio;
 mod validate;
 mod webhooks;
 
+pub(crate) use self::callers::role_of;
 pub use self::{
+    callers::{CallerCertificate, Callers, CallersJwt, CallersTls, Client},
     changes::{changed_keys, takes_effect},
     clouds::{Alibaba, NamedGaps, NumberedGaps, Tencent, TextsByKind},
     letters::{Bounces, Dkim},
@@ -50,6 +53,10 @@ pub struct Config {
     pub order: Order,
     /// The notification worker.
     pub notification: Notification,
+    /// Who may call.
+    pub callers: Callers,
+    /// How the services are called.
+    pub client: Client,
     /// How letters leave.
     pub email: Email,
     /// How text messages leave.

@@ -7,6 +7,7 @@
 
 pub mod accept;
 pub mod callers;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod health;
@@ -14,3 +15,4 @@ pub mod lifecycle;
 pub mod reload;
 pub mod server;
 pub mod telemetry;
+pub mod tls;

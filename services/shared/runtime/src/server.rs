@@ -8,8 +8,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    accept::connections, callers::CallersLayer, lifecycle::Lifecycle,
-    telemetry::set_parent_from_headers,
+    accept::connections, callers::Gate, lifecycle::Lifecycle, telemetry::set_parent_from_headers,
 };
 
 /// A server to be started.
@@ -19,6 +18,8 @@ pub struct Serving {
     pub name: &'static str,
     /// Already bound, so that a test may take any port.
     pub listener: TcpListener,
+    /// Who may call.
+    pub gate: Gate,
     /// Its services.
     pub routes: Routes,
     /// Calls of one connection at the same time.
@@ -44,16 +45,34 @@ pub fn serve(serving: Serving, lifecycle: &Lifecycle) {
             .layer(GlobalConcurrencyLimitLayer::new(
                 serving.concurrent_requests_max,
             ))
-            .layer(CallersLayer)
+            .layer(serving.gate.layer())
             .trace_fn(|request| {
                 let span = tracing::info_span!("grpc", rpc = request.uri().path());
                 set_parent_from_headers(&span, request.headers());
                 span
             })
             .add_routes(serving.routes)
-            .serve_with_incoming_shutdown(connections(serving.listener), soft.cancelled_owned())
+            .serve_with_incoming_shutdown(
+                connections(serving.listener, serving.gate.clone()),
+                soft.cancelled_owned(),
+            )
             .await
     });
+}
+
+/// The services with one beside them that tells which methods they have, in both versions that clients speak.
+pub fn with_reflection(
+    routes: Routes,
+    descriptors: &'static [u8],
+) -> Result<Routes, tonic_reflection::server::Error> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(descriptors)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(routes
+        .add_service(builder().build_v1()?)
+        .add_service(builder().build_v1alpha()?))
 }
 
 /// What a caller is told when a handler panicked; what happened is in the log.

@@ -4,6 +4,7 @@
 //! write is conditional; whoever comes second reads again and decides again. Works on MySQL, MariaDB and SQLite.
 #![warn(missing_docs)]
 
+mod access_refusals;
 mod attempt_results;
 mod attempts;
 mod bulk;
@@ -70,6 +71,7 @@ mod unreadable;
 mod webhooks;
 mod yardstick;
 
+pub use access_refusals::AccessRefusal;
 pub use attempt_results::{Finish, NextStep, Refused, Verdict};
 pub use attempts::{AttemptRecord, Start, StartOutcome};
 pub use catalog::{Page, PriceKey, Put};

@@ -109,6 +109,8 @@ pub enum ListOrder {
 pub struct ListQuery {
     /// All orders when absent.
     pub filter: Option<OrderFilter>,
+    /// Only those that this caller brought in.
+    pub caller: Option<String>,
     /// In what sequence.
     pub order: ListOrder,
     /// The last key of the page before.
@@ -147,6 +149,9 @@ impl Store {
     pub async fn list_orders(&self, query: &ListQuery) -> Result<Page<Order>, StoreError> {
         use orders::Column as C;
         let mut select = orders::Entity::find();
+        if let Some(caller) = &query.caller {
+            select = select.filter(C::Caller.eq(caller.as_str()));
+        }
         if let Some(filter) = &query.filter {
             select = select.filter(condition(filter));
         }

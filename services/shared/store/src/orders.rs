@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{ids::OrderId, number::OrderNumber, order::Order};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -17,6 +19,9 @@ use crate::{
     rows::json_text,
 };
 
+/// Orders whose callers are read with one statement.
+const CALLERS_AT_ONCE: usize = 256;
+
 impl Store {
     /// An order with its lines.
     pub async fn find_order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
@@ -28,6 +33,45 @@ impl Store {
             return Ok(None);
         };
         Ok(self.with_lines(vec![row]).await?.pop())
+    }
+
+    /// Whether an order is there and a caller brought it in.
+    pub async fn is_order_of(&self, id: OrderId, caller: &str) -> Result<bool, StoreError> {
+        let found: Option<Uuid> = orders::Entity::find_by_id(id.as_uuid())
+            .filter(orders::Column::Caller.eq(caller))
+            .select_only()
+            .column(orders::Column::Id)
+            .into_tuple()
+            .one(&self.db)
+            .await
+            .during("find an order's caller")?;
+        Ok(found.is_some())
+    }
+
+    /// Who brought orders in; what is not there is left out.
+    pub async fn find_callers(
+        &self,
+        ids: &[OrderId],
+    ) -> Result<HashMap<OrderId, String>, StoreError> {
+        let mut found = HashMap::with_capacity(ids.len());
+        for part in ids.chunks(CALLERS_AT_ONCE) {
+            let rows: Vec<(Uuid, String)> = orders::Entity::find()
+                .filter(
+                    orders::Column::Id.is_in(padded(part.iter().map(OrderId::as_uuid).collect())),
+                )
+                .select_only()
+                .column(orders::Column::Id)
+                .column(orders::Column::Caller)
+                .into_tuple()
+                .all(&self.db)
+                .await
+                .during("find orders' callers")?;
+            found.extend(
+                rows.into_iter()
+                    .map(|(id, caller)| (OrderId::from_uuid(id), caller)),
+            );
+        }
+        Ok(found)
     }
 
     /// Orders in the sequence asked for; what is not there is left out.

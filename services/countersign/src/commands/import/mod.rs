@@ -4,15 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use countersign_proto::v1;
+use countersign_runtime::{client, config::Config};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::import::{
-    mapping::Mapping,
-    reading::Problem,
-    results::Outcome,
-    send::{self, code_name},
-};
+use crate::import::{mapping::Mapping, reading::Problem, results::Outcome, send::code_name};
 
 mod cancel;
 mod follow;
@@ -63,11 +59,11 @@ pub(crate) struct ImportArgs {
 }
 
 /// Takes a file in. Fails only when it broke off; rows that were refused are an answer.
-pub(crate) async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &ImportArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let mapping = Mapping::load(&args.mapping)?;
     // A sender's numbers are unique among those of the same caller.
     let caller = format!("import.{}", mapping.source);
-    let connection = send::connect(&args.target, &caller).await?;
+    let connection = client::connect(&args.target, &caller, &config.client).await?;
     match args.what {
         What::Orders => orders::run(args, &mapping, &connection).await?,
         What::Tracking => tracking::run(args, &mapping, &connection).await?,

@@ -35,16 +35,20 @@ impl App {
         let (reason, actor) = violations.finish(reason.zip(actor))?;
         let mut ids = Vec::with_capacity(inner.names.len());
         for (index, name) in inner.names.iter().enumerate() {
-            let id = self.deciding.find_id(name).await.map_err(|error| {
-                if matches!(error, ServiceError::Invalid(_)) {
-                    ServiceError::invalid(
-                        format!("names[{index}]"),
-                        "must be orders/{id} or an order number such as 2611-0000123-4",
-                    )
-                } else {
-                    error
-                }
-            })?;
+            let id = self
+                .deciding
+                .find_id(&caller, name)
+                .await
+                .map_err(|error| {
+                    if matches!(error, ServiceError::Invalid(_)) {
+                        ServiceError::invalid(
+                            format!("names[{index}]"),
+                            "must be orders/{id} or an order number such as 2611-0000123-4",
+                        )
+                    } else {
+                        error
+                    }
+                })?;
             if ids.contains(&id) {
                 let problem = "names an order that was named before";
                 return Err(ServiceError::invalid(format!("names[{index}]"), problem).into());

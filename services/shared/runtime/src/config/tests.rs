@@ -1,3 +1,4 @@
+mod callers;
 mod twilio;
 
 use std::fs;

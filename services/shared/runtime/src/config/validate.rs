@@ -28,6 +28,7 @@ impl Config {
         self.check_database_and_links(&mut problems);
         self.check_order(&mut problems);
         self.check_notification(&mut problems);
+        self.check_callers(&mut problems);
         self.check_email(&mut problems);
         check_gateway(&self.sms, "sms", &mut problems);
         check_gateway(&self.phone, "phone", &mut problems);

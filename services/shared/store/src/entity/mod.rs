@@ -4,6 +4,7 @@
     reason = "the derive wants them public; the tables are described in the migrations"
 )]
 
+pub mod access_refusals;
 pub mod attempts;
 pub mod audit_rules;
 pub mod commits;
