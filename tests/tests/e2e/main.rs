@@ -4,6 +4,7 @@
 mod backlog;
 mod browser;
 mod canary;
+mod cluster;
 mod database;
 mod extremes;
 mod feedback;
