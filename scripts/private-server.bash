@@ -1,6 +1,6 @@
-# Shared by mysql-server and mariadb-server, which source it: private database servers on a free port of 127.0.0.1.
-# The caller sets `kind` (part of folder names) and defines `prepare` (finds or installs the server, sets `root`: the
-# folder the server sees as /, empty for the machine itself), `initialize` and `launch`.
+# Shared by mysql-server, mysql-cluster and mariadb-server, which source it: private database servers on a free port of
+# 127.0.0.1. The caller sets `kind` (part of folder names) and defines `prepare` (finds or installs the server, sets
+# `root`: the folder the server sees as /, empty for the machine itself), `initialize` and `launch`.
 
 set -euo pipefail
 
@@ -65,7 +65,19 @@ start() {
   done
   alone
   prepare
-  port=${port:-$(free_port)}
+  create "${port:-$(free_port)}" "$durable"
+}
+
+# Said to a new server before anything else, a statement each.
+first_words=()
+# Flags of the next start alone.
+once=()
+
+# create PORT DURABLE FLAG…: starts a new server with an empty data folder and prints its URL; DURABLE is yes or no, the
+# flags are added to the usual ones.
+create() {
+  local port=$1 durable=$2
+  shift 2
   # What the server sees, and where that is for us.
   local inside=${root:+/data}
   inside=${inside:-$cache/data}/$kind-$port
@@ -76,10 +88,8 @@ start() {
   echo "$data" >"$cache/servers/$kind-$port"
   say "initialising $data"
   initialize "$inside" >"$data.log" 2>&1 || { cat "$data.log" >&2; die "initialising failed"; }
-  cat >"$data/init.sql" <<'EOF'
-CREATE USER IF NOT EXISTS 'root'@'%';
-GRANT ALL ON *.* TO 'root'@'%' WITH GRANT OPTION;
-EOF
+  printf '%s\n' "${first_words[@]}" "CREATE USER IF NOT EXISTS 'root'@'%';" \
+    "GRANT ALL ON *.* TO 'root'@'%' WITH GRANT OPTION;" >"$data/init.sql"
   local flags=(
     --no-defaults --user="$(id -un)" --datadir="$inside" --init-file="$inside/init.sql"
     --bind-address=127.0.0.1 --port="$port" --socket="$inside/server.sock" --pid-file="$inside/server.pid"
@@ -90,6 +100,7 @@ EOF
   else
     flags+=(--innodb-flush-log-at-trx-commit=2 --sync-binlog=0 --innodb-buffer-pool-size=256M)
   fi
+  flags+=("$@")
   printf '%s\n' "${flags[@]}" >"$data.flags"
   if ! run "$data" "$port"; then
     stop "$port"
@@ -101,7 +112,7 @@ EOF
 run() {
   local data=$1 port=$2 flags
   mapfile -t flags <"$data.flags"
-  launch "${flags[@]}" >"$data.log" 2>&1 9>&- </dev/null &
+  launch "${flags[@]}" "${once[@]}" >"$data.log" 2>&1 9>&- </dev/null &
   local server=$!
   disown "$server"
   for _ in {1..600}; do
@@ -131,7 +142,12 @@ again() {
   known "${1:-}"
   alone
   prepare
-  local pid
+  run_again "$data" "$port"
+}
+
+# Starts a server that was killed, with the data that it had.
+run_again() {
+  local data=$1 port=$2 pid
   pid=$(cat "$data/server.pid")
   for _ in {1..100}; do
     # A process that nobody has waited for yet is dead as well.

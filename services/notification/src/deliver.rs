@@ -169,7 +169,7 @@ impl Courier {
         let jobs = match self.prepare(account, token, claimed, now).await {
             Ok(jobs) => jobs,
             Err(error) => {
-                // Nothing has been begun; what has been nevertheless is in doubt when the lease ends.
+                // Nothing has been begun, whatever the database has on record.
                 self.give_back(token, &ids).await;
                 return Err(error);
             }

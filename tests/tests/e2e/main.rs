@@ -5,6 +5,7 @@ mod backlog;
 mod browser;
 mod callers;
 mod canary;
+mod cluster;
 mod database;
 mod extremes;
 mod feedback;

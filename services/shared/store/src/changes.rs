@@ -75,29 +75,24 @@ impl Store {
         commit: CommitId,
         changes: &[(&Change, &SaveExtras)],
     ) -> Result<Saved, StoreError> {
-        let mut run = 0;
-        loop {
-            run += 1;
+        self.again(|| async move {
             let transaction = self.begin_write().await?;
             match self.write_changes(&transaction, commit, changes).await {
                 Ok(Step::Go) => {
-                    transaction.commit().await.during("commit a change")?;
-                    return Ok(Saved::Done);
+                    self.commit(transaction, "commit a change").await?;
+                    Ok(Saved::Done)
                 }
                 Ok(Step::Stop(saved)) => {
                     transaction.rollback().await.during("roll a change back")?;
-                    return Ok(saved);
+                    Ok(saved)
                 }
                 Err(error) => {
                     self.give_up(transaction, &error).await;
-                    if error.is_retryable() && run < 5 {
-                        tokio::time::sleep(std::time::Duration::from_millis(10 * run)).await;
-                        continue;
-                    }
-                    return Err(error);
+                    Err(error)
                 }
             }
-        }
+        })
+        .await
     }
 
     async fn write_changes(

@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
@@ -19,8 +19,10 @@ use sqlx::{
 };
 
 use crate::{
+    deadline::{Bounded, Retired},
     error::{During, StoreError},
     lives::Life,
+    members::{self, Members},
 };
 
 /// Which database is behind the store.
@@ -37,7 +39,8 @@ pub enum DatabaseKind {
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `mysql://user:password@host:port/database` or `sqlite://path`.
+    /// `mysql://user:password@host:port/database` or `sqlite://path`. Several hosts, separated by commas, are the servers of
+    /// a cluster: connections lead to the one that takes writes.
     pub url: String,
     /// Upper bound of the pool.
     pub connections_max: u32,
@@ -59,15 +62,15 @@ impl Settings {
 /// The database. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pub(crate) db: DatabaseConnection,
+    pub(crate) db: Bounded,
     pub(crate) kind: DatabaseKind,
     /// Added to the database's time: tests move the clock without waiting.
     offset_us: Arc<AtomicI64>,
-    /// Connections that were made before are not used again.
-    retired: Retired,
     settings: Arc<Settings>,
     /// Of the process that sends, if it does.
     pub(crate) life: Option<Life>,
+    /// The servers, when there are several.
+    members: Option<Arc<Members>>,
 }
 
 /// Asks whether the database answers, over a connection of its own: one that calls do not wait for.
@@ -91,14 +94,6 @@ impl Probe {
     }
 }
 
-/// A moment before which no connection may have been made, if there is one.
-type Retired = Arc<Mutex<Option<Instant>>>;
-
-fn is_retired(retired: &Retired, age: Duration) -> bool {
-    let moment = *retired.lock().unwrap_or_else(PoisonError::into_inner);
-    moment.is_some_and(|moment| moment.elapsed() < age)
-}
-
 /// What every connection to a server begins with.
 const SESSION: [&str; 2] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -119,9 +114,19 @@ impl Store {
                 "the database URL must begin with mysql:// or sqlite://".into(),
             ));
         }
+        let urls = members::urls(&url.replacen("mariadb:", "mysql:", 1))?;
+        let members = if sqlite || urls.len() == 1 {
+            None
+        } else {
+            Some(Arc::new(Members::new(&urls)?))
+        };
+        let primary = match &members {
+            Some(members) => members.first_primary().await?,
+            None => 0,
+        };
         let retired = Retired::default();
-        let known = retired.clone();
-        let mut options = ConnectOptions::new(url.replacen("mariadb:", "mysql:", 1));
+        let (known, ours) = (retired.clone(), members.clone());
+        let mut options = ConnectOptions::new(urls[primary].clone());
         options
             .max_connections(settings.connections_max)
             .acquire_timeout(settings.acquire_timeout)
@@ -134,13 +139,17 @@ impl Store {
                     .charset("utf8mb4")
             })
             .map_sqlx_mysql_pool_opts(move |pool| {
-                let known = known.clone();
+                let (known, ours) = (known.clone(), ours.clone());
                 let pool = pool.before_acquire(move |_, connection| {
-                    let usable = !is_retired(&known, connection.age);
+                    let usable = !known.is(connection.age);
                     Box::pin(async move { Ok(usable) })
                 });
-                pool.after_connect(|connection, _| {
+                pool.after_connect(move |connection, _| {
+                    let ours = ours.clone();
                     Box::pin(async move {
+                        if let Some(members) = ours {
+                            members::refuse_read_only(connection, &members).await?;
+                        }
                         // Chosen once for each connection, not once for each transaction. REPEATABLE READ would add gap locks.
                         for statement in SESSION {
                             connection.execute(statement).await?;
@@ -162,15 +171,20 @@ impl Store {
         let kind = if sqlite {
             DatabaseKind::Sqlite
         } else {
+            let pool = db.get_mysql_connection_pool();
+            members::check_consistency(pool).await?;
+            if let Some(members) = &members {
+                members.follow(pool.clone(), primary, retired.clone());
+            }
             check_server(&db).await?
         };
         Ok(Self {
-            db,
+            db: Bounded { inner: db, retired },
             kind,
             offset_us: Arc::default(),
-            retired,
             settings: Arc::new(settings.clone()),
             life: None,
+            members,
         })
     }
 
@@ -192,7 +206,7 @@ impl Store {
 
     /// The connection, for migrations and tests. Everything else goes through the repositories.
     pub const fn connection(&self) -> &DatabaseConnection {
-        &self.db
+        &self.db.inner
     }
 
     /// Time of the database, microseconds: the one clock that all replicas share.
@@ -255,12 +269,16 @@ impl Store {
     /// After this every connection is made anew, by the server's name: it may lead to another server now.
     pub(crate) fn retire_connections(&self) {
         tracing::warn!("the database takes no writes; all connections are made anew");
-        *self.retired.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.db.retired.now();
+        if let Some(members) = &self.members {
+            members.ring();
+        }
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.db.ping().await.during("ping")
+        self.bounded("ping", async { self.db.inner.ping().await.during("ping") })
+            .await
     }
 
     pub(crate) const fn backend(&self) -> DbBackend {

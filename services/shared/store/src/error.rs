@@ -1,6 +1,7 @@
 //! What can go wrong with the database, and what may be tried again.
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError};
 
 /// A failure of the store.
 #[derive(Debug, thiserror::Error)]
@@ -51,21 +52,35 @@ impl<T> During<T> for Result<T, DbErr> {
     }
 }
 
+/// Numbers of MySQL's and MariaDB's errors; what both share they mean alike.
+mod number {
+    /// Of a transaction that was rolled back and may be run again: lock wait timeout, deadlock, and the conflict with another
+    /// member's change that Group Replication finds at COMMIT.
+    pub(super) const CONFLICTS: [u16; 3] = [1205, 1213, 3101];
+    /// Of a server that takes no writes, or nothing at all: not ready (1047, Galera), read-only (1290, 1792, 1836), offline
+    /// (3032), or on its way out of its group (3100, 3796 to 3799).
+    pub(super) const ELSEWHERE: [u16; 10] =
+        [1047, 1290, 1792, 1836, 3032, 3100, 3796, 3797, 3798, 3799];
+    /// Of a connection that ends: shutting down (1053), an error in the midst of COMMIT (1180), the statement or the
+    /// connection killed (1317, 1927), not available (3168), idle too long (4031).
+    pub(super) const ENDING: [u16; 6] = [1053, 1180, 1317, 1927, 3168, 4031];
+}
+
 impl StoreError {
     /// The transaction was the victim of a conflict and may be run again as a whole: deadlock (1213), lock wait timeout
     /// (1205), a busy SQLite, and the certification failure that Group Replication reports at COMMIT (3101).
     pub fn is_retryable(&self) -> bool {
-        let Self::Database { source, .. } = self else {
-            return false;
-        };
-        if let Some("40001" | "1213" | "1205" | "HY000/1205" | "3101" | "5" | "6" | "517" | "261") =
-            code(source).as_deref()
-        {
-            return true;
+        match self {
+            Self::Database { source, .. } => {
+                is_one_of(source, &number::CONFLICTS)
+                    || matches!(
+                        code(source).as_deref(),
+                        Some("40001" | "5" | "6" | "517" | "261")
+                    )
+                    || source.to_string().contains("database is locked")
+            }
+            _ => false,
         }
-        // The driver gives the SQLSTATE, which 1205 and 3101 share with everything else.
-        let text = source.to_string();
-        text.contains("1205 (") || text.contains("3101 (") || text.contains("database is locked")
     }
 
     /// A row with the same key is there already.
@@ -91,25 +106,20 @@ impl StoreError {
             || text.contains("database or disk is full")
     }
 
-    /// The server takes no writes: it has become a replica, or its connection's transactions are read-only (1290, 1792,
-    /// 1836). Another server is the primary by now.
-    pub(crate) fn is_read_only(&self) -> bool {
-        let Self::Database { source, .. } = self else {
-            return false;
-        };
-        let text = source.to_string();
-        ["1290 (", "1792 (", "1836 ("]
-            .iter()
-            .any(|code| text.contains(code))
+    /// The server takes no writes: it has become a replica, or is no member of its group any more. Another server is the
+    /// primary by now.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if is_one_of(source, &number::ELSEWHERE))
     }
 
-    /// The connection broke, so that nobody knows whether the last statement was carried out; or it leads to a server that
-    /// takes no writes.
+    /// The connection broke, or the server was leaving, so that nobody knows whether the last statement was carried out; or it
+    /// leads to a server that takes no writes. A COMMIT of which the plugin of Group Replication says that it could not
+    /// watch it (3100) is such a one, too: the other members may have it.
     pub fn is_connection_lost(&self) -> bool {
         let Self::Database { source, .. } = self else {
             return false;
         };
-        if self.is_read_only() {
+        if is_one_of(source, &number::ELSEWHERE) || is_one_of(source, &number::ENDING) {
             return true;
         }
         match source {
@@ -119,6 +129,7 @@ impl StoreError {
                 matches!(
                     **error,
                     sqlx::Error::Io(_)
+                        | sqlx::Error::Tls(_)
                         | sqlx::Error::PoolTimedOut
                         | sqlx::Error::PoolClosed
                         | sqlx::Error::WorkerCrashed
@@ -130,16 +141,26 @@ impl StoreError {
     }
 }
 
-/// The database's own code of an error.
-fn code(error: &DbErr) -> Option<String> {
+/// The driver's error, where it comes from the database.
+fn database_error(error: &DbErr) -> Option<&dyn DatabaseError> {
     let (DbErr::Exec(RuntimeErr::SqlxError(inner))
     | DbErr::Query(RuntimeErr::SqlxError(inner))
     | DbErr::Conn(RuntimeErr::SqlxError(inner))) = error
     else {
         return None;
     };
-    inner
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
+    inner.as_database_error()
+}
+
+fn is_one_of(error: &DbErr, numbers: &[u16]) -> bool {
+    database_error(error)
+        .and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
+        .is_some_and(|error| numbers.contains(&error.number()))
+}
+
+/// The database's own code of an error: the SQLSTATE on servers, a number on SQLite.
+fn code(error: &DbErr) -> Option<String> {
+    database_error(error)
+        .and_then(DatabaseError::code)
         .map(std::borrow::Cow::into_owned)
 }

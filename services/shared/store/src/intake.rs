@@ -97,14 +97,21 @@ impl Store {
         rows: &[IntakeRow],
         now: DateTime<Utc>,
     ) -> Result<(), IntakeFailure> {
+        let whole = Box::pin(self.insert_orders_in(commit, rows, now));
+        self.bounded("store a batch of orders", whole).await
+    }
+
+    async fn insert_orders_in(
+        &self,
+        commit: CommitId,
+        rows: &[IntakeRow],
+        now: DateTime<Utc>,
+    ) -> Result<(), IntakeFailure> {
         let transaction = self.begin_write().await?;
         let written = self.write_batch(&transaction, commit, rows, now).await;
         match written {
             Ok(true) => {
-                transaction
-                    .commit()
-                    .await
-                    .during("commit a batch of orders")?;
+                self.commit(transaction, "commit a batch of orders").await?;
                 Ok(())
             }
             Ok(false) => {

@@ -78,7 +78,8 @@ impl Store {
         .await
     }
 
-    /// Gives deliveries back that were claimed and not begun.
+    /// Gives deliveries back that were claimed and not begun. A try that is on record nevertheless, because the database
+    /// carried out what it did not confirm, was never made.
     pub async fn release_deliveries(
         &self,
         token: Uuid,
@@ -92,6 +93,22 @@ impl Store {
         self.write(|transaction| {
             let ids = ids.clone();
             Box::pin(async move {
+                attempts::Entity::update_many()
+                    .col_expr(
+                        attempts::Column::Outcome,
+                        AttemptOutcome::NotSent.as_str().into(),
+                    )
+                    .col_expr(attempts::Column::FinishTime, Some(now).into())
+                    .col_expr(
+                        attempts::Column::Error,
+                        "the database did not confirm the try, so it was not made".into(),
+                    )
+                    .filter(attempts::Column::DeliveryId.is_in(ids.clone()))
+                    .filter(attempts::Column::LeaseToken.eq(token))
+                    .filter(attempts::Column::Outcome.eq(AttemptOutcome::Sending.as_str()))
+                    .exec(transaction)
+                    .await
+                    .during("release deliveries")?;
                 let updated = give_back(now)
                     .filter(deliveries::Column::Id.is_in(ids))
                     .filter(deliveries::Column::LeaseToken.eq(token))

@@ -69,8 +69,10 @@ impl MigrationLock {
 }
 
 async fn answer(holder: &Store, sql: &str, doing: &'static str) -> Result<Option<i64>, StoreError> {
+    // Waiting for the lock takes as long as was said.
     holder
         .db
+        .inner
         .query_one_raw(Statement::from_string(holder.backend(), sql))
         .await
         .during(doing)?

@@ -88,12 +88,7 @@ impl TestDatabase {
 
     /// Changes rows as no repository would.
     pub async fn execute(&self, sql: &str) {
-        let store = &self.store;
-        store
-            .connection()
-            .execute_raw(Statement::from_string(store.backend(), sql))
-            .await
-            .expect("the statement runs");
+        execute(&self.store, sql).await;
     }
 
     /// Keeps all rows aside, as a backup does.
@@ -176,6 +171,15 @@ async fn put_back(transaction: &DatabaseTransaction, tables: &[String]) -> Resul
         }
     }
     Ok(())
+}
+
+/// Says to a server what no repository would.
+pub async fn execute(store: &Store, sql: &str) {
+    store
+        .connection()
+        .execute_unprepared(sql)
+        .await
+        .expect("the statement runs");
 }
 
 /// Rows that nobody else may write.

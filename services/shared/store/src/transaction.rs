@@ -23,7 +23,11 @@ impl Store {
                 .then_some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.db.begin_with_options(options).await.during("begin")
+        let begun = async {
+            let begun = self.db.inner.begin_with_options(options).await;
+            begun.during("begin")
+        };
+        self.bounded("begin", begun).await
     }
 
     /// Runs `work` in a write transaction and commits it. After a deadlock or a lock wait timeout everything is rolled
@@ -58,7 +62,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         match result {
             Ok(value) => {
-                transaction.commit().await.during("commit")?;
+                self.commit(transaction, "commit").await?;
                 Ok(value)
             }
             Err(error) => {
@@ -68,9 +72,22 @@ impl Store {
         }
     }
 
+    /// Commits. A member of a group may learn only now that it is none any more.
+    pub(crate) async fn commit(
+        &self,
+        transaction: DatabaseTransaction,
+        operation: &'static str,
+    ) -> Result<(), StoreError> {
+        let result = transaction.commit().await.during(operation);
+        if result.as_ref().is_err_and(StoreError::is_elsewhere) {
+            self.retire_connections();
+        }
+        result
+    }
+
     /// Rolls back what failed.
     pub(crate) async fn give_up(&self, transaction: DatabaseTransaction, error: &StoreError) {
-        if error.is_read_only() {
+        if error.is_elsewhere() {
             self.retire_connections();
         }
         if let Err(rollback) = transaction.rollback().await {
@@ -86,7 +103,7 @@ impl Store {
     {
         let mut run = 1;
         loop {
-            match work().await {
+            match self.bounded("run a transaction", Box::pin(work())).await {
                 Err(error) if error.is_retryable() && run < RUNS_MAX => {
                     tracing::debug!(run, error = %error, "transaction is run again");
                     tokio::time::sleep(Duration::from_millis(rand_wait_ms(run))).await;
@@ -104,9 +121,12 @@ impl Store {
             + Send
             + Sync,
     {
-        let transaction = self.begin_write().await?;
-        let result = work(&transaction).await;
-        self.conclude(transaction, result).await
+        let whole = async {
+            let transaction = self.begin_write().await?;
+            let result = work(&transaction).await;
+            self.conclude(transaction, result).await
+        };
+        self.bounded("run a transaction", Box::pin(whole)).await
     }
 }
 

@@ -342,6 +342,34 @@ async fn a_heartbeat_keeps_a_lease_and_a_release_gives_it_back() {
 }
 
 #[tokio::test]
+async fn a_try_that_the_database_did_not_confirm_is_none_when_its_message_is_given_back() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        Shop::new(store.clone()).order(MAIL, None).await;
+        dispatch(store).await;
+        let held = claim(store, token(1)).await;
+        let id = held[0].delivery.id;
+        let now = store.now().await.unwrap();
+        let start = Start {
+            delivery: id,
+            attempt: AttemptId::from_uuid(token(7)),
+        };
+        let begun = store.start_attempts(token(1), "relay", &[start], now).await;
+        assert_eq!(begun.unwrap()[&id], StartOutcome::Go { number: 1 });
+        store
+            .release_deliveries(token(1), &[id], now)
+            .await
+            .unwrap();
+        let again = claim(store, token(2)).await;
+        assert_eq!(again[0].delivery.id, id);
+        let tries = &again[0].history;
+        assert_eq!(tries.len(), 1);
+        assert_eq!(tries[0].outcome, AttemptOutcome::NotSent);
+        assert!(tries[0].finish_time.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_is_outdated_or_unwelcome_when_it_is_to_be_sent_is_not() {
     for database in TestDatabase::all().await {
         let store = &database.store;

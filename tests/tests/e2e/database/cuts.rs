@@ -213,6 +213,36 @@ async fn b_05_after_a_lock_wait_timeout_nothing_of_the_transaction_is_committed(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_16_a_commit_that_a_group_refused_is_run_again_and_one_that_it_lost_sight_of_is_looked_up()
+ {
+    for mut it in Broken::all().await {
+        let order = it.create(&order_builder().request()).await.unwrap();
+        let accept = |id: &str| v1::AcceptConfirmationRequest {
+            name: order.name.clone(),
+            request_id: id.to_owned(),
+            answer_channel: v1::AnswerChannel::Link.into(),
+            answered_by: "customer".to_owned(),
+            ..v1::AcceptConfirmationRequest::default()
+        };
+        for fault in [Fault::GroupConflict, Fault::Unwatched] {
+            it.proxy.breaks("INSERT INTO orders", "COMMIT", fault, 1);
+            it.create(&order_builder().request()).await.unwrap();
+            assert_eq!(it.proxy.broken(), 1, "{fault:?}");
+        }
+        it.holds(3).await;
+        // A change of one order.
+        it.proxy
+            .breaks("UPDATE `orders`", "COMMIT", Fault::GroupConflict, 1);
+        let accepted = it.client.accept_confirmation(accept("group-1")).await;
+        assert_eq!(it.proxy.broken(), 1);
+        accepted.unwrap();
+        let again = it.client.accept_confirmation(accept("group-1")).await;
+        again.unwrap();
+        assert_eq!(it.count("confirmations WHERE state = 'ACCEPTED'").await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b_15_a_server_that_has_become_read_only_is_left_for_a_new_connection() {
     for mut it in Broken::all().await {
         it.create(&order_builder().request()).await.unwrap();

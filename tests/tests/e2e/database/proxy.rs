@@ -30,6 +30,10 @@ pub(super) enum Fault {
     LockWaitTimeout,
     /// 1290: the server has become a replica that takes no writes.
     ReadOnly,
+    /// 3101: another member of the group has changed the same rows; the transaction is rolled back.
+    GroupConflict,
+    /// 3100: the statement is carried out, but the plugin could not watch it.
+    Unwatched,
 }
 
 /// Which statement: the first so many times that it contains `on`, in a transaction in which `after` was said before.
@@ -221,6 +225,18 @@ impl Talk {
                 self.roll_back().await?;
                 self.refuse(1213, "40001", "Deadlock found when trying to get lock")
                     .await?;
+            }
+            Some(Fault::GroupConflict) => {
+                self.roll_back().await?;
+                let text = "Plugin instructed the server to rollback the current transaction.";
+                self.refuse(3101, "40000", text).await?;
+            }
+            Some(Fault::Unwatched) => {
+                self.server.write_all(&packet).await?;
+                let mut answer = [0; 64];
+                self.server.read(&mut answer).await?;
+                let text = "Error on observer while running replication hook 'before_commit'.";
+                self.refuse(3100, "HY000", text).await?;
             }
             Some(Fault::LockWaitTimeout) => {
                 self.refuse(1205, "HY000", "Lock wait timeout exceeded")

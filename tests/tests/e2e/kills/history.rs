@@ -11,13 +11,13 @@ use countersign_domain::{
     message::{AttemptOutcome, Delivery, DeliveryState},
     order::Channel,
 };
-use countersign_store::Claimed;
+use countersign_store::{Claimed, testing::TestDatabase};
 
 use super::stage::{Gateways, Stage};
 
 /// What schedules came to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     pub(super) schedules: u64,
     pub(super) kills: u64,
     /// Messages of acknowledged orders, each by one channel or several.
@@ -36,7 +36,7 @@ pub(super) struct Figures {
     /// Deliveries given up because three workers were lost with them.
     pub(super) poisoned: u64,
     /// Messages that reached no gateway and nobody's attention.
-    pub(super) lost: u64,
+    pub(crate) lost: u64,
 }
 
 impl AddAssign for Figures {
@@ -111,10 +111,10 @@ pub(super) fn ledger(gateways: &Gateways, channel: Channel) -> Vec<String> {
 
 /// How a history unfolds, from one death of a worker to the next.
 #[derive(Default)]
-pub(super) struct History {
+pub(crate) struct History {
     last: HashMap<DeliveryId, (DeliveryState, u32)>,
-    pub(super) problems: Vec<String>,
-    pub(super) figures: Figures,
+    pub(crate) problems: Vec<String>,
+    pub(crate) figures: Figures,
 }
 
 impl History {
@@ -148,9 +148,21 @@ impl History {
     /// Everything is over.
     pub(super) async fn judge(&mut self, stage: &Stage) {
         let all = stage.deliveries().await;
-        self.look(&all);
+        self.judge_all(&stage.database, &stage.gateways, &stage.orders, &all)
+            .await;
+    }
+
+    /// Everything about these orders is over, and this is what became of their messages.
+    pub(crate) async fn judge_all(
+        &mut self,
+        database: &TestDatabase,
+        gateways: &Gateways,
+        orders: &[OrderId],
+        all: &[Claimed],
+    ) {
+        self.look(all);
         let outbox = "SELECT COUNT(*) AS n FROM outbox";
-        if stage.database.number(outbox).await > 0 {
+        if database.number(outbox).await > 0 {
             self.problems.push("the outbox is not empty".to_owned());
         }
         let known: HashMap<String, &Delivery> = all
@@ -160,7 +172,7 @@ impl History {
         let mut accepted: HashMap<&str, u64> = HashMap::new();
         let ledgers = Channel::ALL
             .iter()
-            .map(|channel| (*channel, ledger(&stage.gateways, *channel)))
+            .map(|channel| (*channel, ledger(gateways, *channel)))
             .collect::<Vec<_>>();
         for (channel, ids) in &ledgers {
             self.check_ledger(*channel, ids, &known);
@@ -169,7 +181,7 @@ impl History {
             }
         }
         let mut messages: BTreeMap<(OrderId, u32), bool> = BTreeMap::new();
-        for it in &all {
+        for it in all {
             let count = accepted.get(it.delivery.id.to_string().as_str());
             let count = count.copied().unwrap_or_default();
             self.check_delivery(it, count);
@@ -182,7 +194,7 @@ impl History {
             *messages.entry(key).or_default() |= cared_for;
         }
         // I1: acknowledgement and request of every order that was taken in.
-        for order in &stage.orders {
+        for order in orders {
             for seq in [1, 2] {
                 self.figures.messages += 1;
                 if !messages.get(&(*order, seq)).is_some_and(|cared| *cared) {

@@ -2,11 +2,11 @@
 //! that keep a ledger of what they accepted. Afterwards the ledgers and the database must agree with what was promised.
 
 mod again;
-mod history;
+pub(crate) mod history;
 mod inbox;
 mod names;
 mod restore;
 mod rolling;
 mod schedules;
-mod stage;
+pub(crate) mod stage;
 mod steps;

@@ -23,7 +23,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub(super) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+pub(crate) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 /// What `link_key` is made of.
 /// Runs what follows with files of its own for finding names, in a namespace of its own.
 const WITH_OWN_NAMES: &str = "mount --bind \"$HOSTS\" /etc/hosts && \
@@ -35,14 +35,14 @@ pub(super) const LEASE: TimeDelta = TimeDelta::seconds(36);
 pub(super) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What the worker sends through. They take every message that they are given, a known one too.
-pub(super) struct Gateways {
-    pub(super) mail: MailSink,
-    pub(super) texts: GatewayStub,
+pub(crate) struct Gateways {
+    pub(crate) mail: MailSink,
+    pub(crate) texts: GatewayStub,
     pub(super) calls: GatewayStub,
 }
 
 impl Gateways {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self {
             mail: MailSink::start(),
             texts: GatewayStub::start_forgetful(SECRET).await,

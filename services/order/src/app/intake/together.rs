@@ -18,6 +18,7 @@ impl Deciding {
         &self,
         submissions: Vec<Submission>,
     ) -> Result<Vec<Accepted>, ServiceError> {
+        let mut lost = false;
         for _ in 0..RUNS_MAX {
             let keys: Vec<[u8; 32]> = submissions
                 .iter()
@@ -91,6 +92,10 @@ impl Deciding {
                     }
                 }
                 Err(IntakeFailure::Store(error)) if error.is_retryable() => {}
+                // The commit may have been carried out although its answer was lost: the next run looks.
+                Err(IntakeFailure::Store(error)) if error.is_connection_lost() && !lost => {
+                    lost = true;
+                }
                 Err(IntakeFailure::Store(error)) => return Err(error.into()),
             }
         }

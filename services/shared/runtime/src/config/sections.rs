@@ -20,7 +20,8 @@ use super::{
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
-    /// `mysql://user:password@host/name` or `sqlite://file?mode=rwc`.
+    /// `mysql://user:password@host/name` or `sqlite://file?mode=rwc`. The servers of a cluster stand one after the other:
+    /// `mysql://user:password@host1:3306,host2:3306,host3:3306/name`; the program uses the one that takes writes.
     #[serde(serialize_with = "redact::url")]
     pub url: SecretString,
     /// A file that holds the URL, instead of `url`.
