@@ -62,12 +62,20 @@ impl Drop for Replica {
 impl Replica {
     /// Starts one on a store.
     pub async fn start(store: Store) -> Self {
+        Self::start_with(store, |_| {}).await
+    }
+
+    /// Starts one that bears more or less than usual.
+    pub async fn start_with(store: Store, change: impl FnOnce(&mut config::Limits)) -> Self {
+        let mut limits = config::Limits::default();
+        change(&mut limits);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("a port");
         let lifecycle = Lifecycle::new(Duration::from_secs(5));
         let deps = Deps {
             config: config::Order::default(),
+            limits,
             company: company(),
             store,
             link_key: link_key(),

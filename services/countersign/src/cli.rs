@@ -8,7 +8,7 @@ use countersign_runtime::config::{Config, ConfigError, Sources};
 use crate::commands::{
     bench::Bench,
     import::ImportArgs,
-    operator::{DeadLettersArgs, GatewayCommand, RequeueArgs, ResolveArgs},
+    operator::{DeadLettersArgs, GatewayCommand, RequeueArgs, ResolveArgs, SendingArgs},
     retention::RetentionCommand,
     safe_mode::{ReconcileArgs, SafeModeCommand},
 };
@@ -59,6 +59,10 @@ pub(crate) enum Command {
     /// Takes away what is older than [retention] says; the workers do so by themselves.
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// Stops a channel on every replica within seconds; its messages wait.
+    StopSending(SendingArgs),
+    /// Goes on with a channel that was stopped.
+    ResumeSending(SendingArgs),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -99,6 +103,8 @@ impl Command {
             Self::SafeMode(_) => "safe-mode",
             Self::Reconcile(_) => "reconcile",
             Self::Retention(_) => "retention",
+            Self::StopSending(_) => "stop-sending",
+            Self::ResumeSending(_) => "resume-sending",
             Self::CheckConfig => "check-config",
         }
     }
@@ -119,6 +125,8 @@ impl Command {
             | Self::SafeMode(_)
             | Self::Reconcile(_)
             | Self::Retention(_)
+            | Self::StopSending(_)
+            | Self::ResumeSending(_)
             | Self::CheckConfig => true,
         }
     }
@@ -137,6 +145,8 @@ impl Command {
             | Self::Requeue(_)
             | Self::Resolve(_)
             | Self::Gateway(_)
+            | Self::StopSending(_)
+            | Self::ResumeSending(_)
             | Self::OrderService
             | Self::NotificationWorker => None,
         }

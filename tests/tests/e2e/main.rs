@@ -18,6 +18,7 @@ mod kills;
 mod life;
 mod merging;
 mod neighbours;
+mod overload;
 mod partners;
 mod policies;
 mod program;

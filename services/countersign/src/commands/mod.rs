@@ -39,6 +39,8 @@ pub(crate) async fn run(
         Command::SafeMode(command) => safe_mode::run(command, config).await,
         Command::Retention(command) => retention::run(command, config).await,
         Command::Reconcile(args) => Box::pin(safe_mode::ask(args, config)).await,
+        Command::StopSending(args) => operator::stop_sending(args).await,
+        Command::ResumeSending(args) => operator::resume_sending(args).await,
         Command::CheckConfig => {
             check_config::run(config);
             Ok(ExitCode::SUCCESS)
