@@ -18,6 +18,7 @@ mod m0006_operator_acts;
 mod m0007_webhooks;
 mod m0008_running;
 mod m0009_access_refusals;
+mod m0010_sending_counts;
 mod table;
 
 pub use sea_orm_migration::{MigratorTrait, MigratorTraitSelf, SchemaManager};
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_webhooks::Migration),
             Box::new(m0008_running::Migration),
             Box::new(m0009_access_refusals::Migration),
+            Box::new(m0010_sending_counts::Migration),
         ]
     }
 }

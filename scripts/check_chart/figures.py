@@ -17,6 +17,8 @@ KUBERNETES = {
 # Put on every series by whoever stores it; see files/alerts.yaml.
 STORED = {"job"}
 JOB = "countersign/notification-worker"
+# Of what both services count.
+BOTH = "countersign/(notification-worker|order-service)"
 
 INSTRUMENT = re.compile(r"\b[uif]64_(?:observable_)?(up_down_counter|counter|gauge|histogram)\(\s*\"([^\"]+)\"")
 UNIT = re.compile(r"\.with_unit\(\"([^\"]+)\"\)")
@@ -68,8 +70,8 @@ def check_expression(where: str, expression: str, known: set[str], code: str) ->
         if selector.name not in known and selector.name not in KUBERNETES:
             wrong.append(f"{where}: the code has no metric {selector.name}")
         matchers = {it.name: it.value for it in selector.matchers.matchers}
-        if selector.name in known and matchers.get("job") != JOB:
-            wrong.append(f"{where}: {selector.name} is not narrowed to job {JOB}")
+        if selector.name in known and matchers.get("job") not in (JOB, BOTH):
+            wrong.append(f"{where}: {selector.name} is not narrowed to job {JOB} or {BOTH}")
         allowed = KUBERNETES.get(selector.name, set())
         for label, value in matchers.items():
             if label in STORED or label in allowed:

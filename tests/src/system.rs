@@ -62,17 +62,29 @@ impl Drop for Replica {
 impl Replica {
     /// Starts one on a store, where nobody is asked who calls.
     pub async fn start(store: Store) -> Self {
-        Self::start_behind(store, Gate::open()).await
+        Self::start_as(store, Gate::open(), config::Limits::default()).await
     }
 
     /// Starts one on a store, behind a gate.
     pub async fn start_behind(store: Store, gate: Gate) -> Self {
+        Self::start_as(store, gate, config::Limits::default()).await
+    }
+
+    /// Starts one that bears more or less than usual.
+    pub async fn start_with(store: Store, change: impl FnOnce(&mut config::Limits)) -> Self {
+        let mut limits = config::Limits::default();
+        change(&mut limits);
+        Self::start_as(store, Gate::open(), limits).await
+    }
+
+    async fn start_as(store: Store, gate: Gate, limits: config::Limits) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("a port");
         let lifecycle = Lifecycle::new(Duration::from_secs(5));
         let deps = Deps {
             config: config::Order::default(),
+            limits,
             company: company(),
             store,
             link_key: link_key(),

@@ -8,7 +8,7 @@ use countersign_runtime::config::{Config, ConfigError, Sources};
 use crate::commands::{
     bench::Bench,
     import::ImportArgs,
-    operator::{DeadLettersArgs, GatewayCommand, RequeueArgs, ResolveArgs},
+    operator::{DeadLettersArgs, GatewayCommand, RequeueArgs, ResolveArgs, SendingArgs},
     refusals::RefusalsArgs,
     retention::RetentionCommand,
     safe_mode::{ReconcileArgs, SafeModeCommand},
@@ -62,6 +62,10 @@ pub(crate) enum Command {
     Retention(RetentionCommand),
     /// Shows what callers were refused, by the minute.
     Refusals(RefusalsArgs),
+    /// Stops a channel on every replica within seconds; its messages wait.
+    StopSending(SendingArgs),
+    /// Goes on with a channel that was stopped.
+    ResumeSending(SendingArgs),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -103,6 +107,8 @@ impl Command {
             Self::Reconcile(_) => "reconcile",
             Self::Retention(_) => "retention",
             Self::Refusals(_) => "refusals",
+            Self::StopSending(_) => "stop-sending",
+            Self::ResumeSending(_) => "resume-sending",
             Self::CheckConfig => "check-config",
         }
     }
@@ -124,6 +130,8 @@ impl Command {
             | Self::Reconcile(_)
             | Self::Retention(_)
             | Self::Refusals(_)
+            | Self::StopSending(_)
+            | Self::ResumeSending(_)
             | Self::CheckConfig => true,
         }
     }
@@ -143,6 +151,8 @@ impl Command {
             | Self::Requeue(_)
             | Self::Resolve(_)
             | Self::Gateway(_)
+            | Self::StopSending(_)
+            | Self::ResumeSending(_)
             | Self::OrderService
             | Self::NotificationWorker => None,
         }

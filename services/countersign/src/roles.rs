@@ -91,6 +91,7 @@ pub(crate) async fn start_order_service(
 ) -> anyhow::Result<SocketAddr> {
     let deps = countersign_order::Deps {
         config: config.order.clone(),
+        limits: config.limits.clone(),
         company: config.company.clone(),
         store: store.clone(),
         link_key: link_key(config)?,

@@ -30,6 +30,7 @@ use crate::{
     bell::Bell,
     context::Writer,
     failpoint,
+    guard::SendingGuard,
     ids::Ids,
     metrics::Metrics,
     poll::Poll,
@@ -61,6 +62,8 @@ pub(crate) struct Courier {
     pub(crate) poll: Poll,
     /// When customers are left in peace.
     pub(crate) quiet: QuietHours,
+    /// How many texts and calls may go out.
+    pub(crate) guard: SendingGuard,
     /// What is under way at the end of the process gets this long.
     pub(crate) grace: Duration,
     /// Told when there is something to deliver.
@@ -203,7 +206,7 @@ impl Courier {
                 .last()
                 .is_some_and(|last| last.outcome == AttemptOutcome::InDoubt)
         });
-        let started = self.start(account, token, &fresh, now).await?;
+        let started = self.start(account, token, &fresh, &facts, now).await?;
         let mut jobs: Vec<Job> = fresh
             .into_iter()
             .zip(started)
@@ -291,13 +294,19 @@ impl Courier {
         account: &Account,
         token: Uuid,
         claimed: &[Claimed],
+        facts: &Facts,
         now: DateTime<Utc>,
     ) -> Result<Vec<Option<(AttemptId, u32)>>, StoreError> {
+        // The local mailbox costs nothing and disturbs nobody.
+        let counts = !matches!(account.transport, Transport::Mailbox(_));
         let starts: Vec<Start> = claimed
             .iter()
             .map(|it| Start {
                 delivery: it.delivery.id,
                 attempt: self.ids.make(now, AttemptId::new_v7),
+                toll: counts
+                    .then(|| facts.orders.get(&it.delivery.order_id))
+                    .and_then(|order| self.guard.toll(&it.delivery, order, now)),
             })
             .collect();
         let outcomes = self
@@ -307,18 +316,42 @@ impl Courier {
         if !starts.is_empty() {
             failpoint::hit("begun");
         }
+        self.put_off(token, &outcomes).await?;
         Ok(starts
             .iter()
             .map(|start| match outcomes.get(&start.delivery) {
                 Some(StartOutcome::Go { number }) => Some((start.attempt, *number)),
                 Some(outcome) => {
                     tracing::info!(delivery = %start.delivery, ?outcome, "not sent");
+                    if let StartOutcome::Refused(refusal) = outcome {
+                        let channel = account.channel.as_str();
+                        self.metrics.sending_refused(channel, refusal.as_str());
+                    }
                     self.queue.ring();
                     None
                 }
                 None => None,
             })
             .collect())
+    }
+
+    /// Puts off what goes to numbers that have had enough for now. No try is counted.
+    async fn put_off(
+        &self,
+        token: Uuid,
+        outcomes: &HashMap<DeliveryId, StartOutcome>,
+    ) -> Result<(), StoreError> {
+        let waiting: Vec<(DeliveryId, DateTime<Utc>)> = outcomes
+            .iter()
+            .filter_map(|(delivery, outcome)| match outcome {
+                StartOutcome::Waits { until } => Some((*delivery, *until)),
+                _ => None,
+            })
+            .collect();
+        if !waiting.is_empty() {
+            self.store.postpone_deliveries(token, &waiting).await?;
+        }
+        Ok(())
     }
 
     async fn facts(&self, claimed: &[Claimed]) -> Result<Facts, StoreError> {

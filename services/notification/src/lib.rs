@@ -14,6 +14,7 @@ pub mod failpoint;
 #[cfg(not(feature = "failpoints"))]
 mod failpoint;
 mod grpc;
+mod guard;
 pub mod ids;
 pub mod inbox;
 mod metrics;

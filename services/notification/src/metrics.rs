@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     webhooks_disabled: Counter<u64>,
     safe_mode: Gauge<u64>,
     retention_overdue: Gauge<f64>,
+    sendings_refused: Counter<u64>,
 }
 
 impl Metrics {
@@ -69,6 +70,12 @@ impl Metrics {
                 .with_unit("s")
                 .with_description(
                     "By how much the oldest row is older than rows of its kind are kept",
+                )
+                .build(),
+            sendings_refused: meter
+                .u64_counter("sendings_refused_total")
+                .with_description(
+                    "Texts and calls that were more than may be sent, by channel and reason",
                 )
                 .build(),
             oldest_due_age: meter
@@ -164,5 +171,17 @@ impl Metrics {
     pub(crate) fn webhook_disabled(&self, reason: &'static str) {
         self.webhooks_disabled
             .add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    /// A text or call that was more than may be sent. `reason` is of a closed list.
+    pub(crate) fn sending_refused(&self, channel: &'static str, reason: &'static str) {
+        self.sendings_refused.add(
+            1,
+            &[
+                KeyValue::new("channel", channel),
+                KeyValue::new("reason", reason),
+            ],
+        );
+        self.dead_letter(channel, reason.to_owned());
     }
 }

@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use countersign_domain::{locale::TimeZone, order::Channel, place::CountryCode, secrets::LinkKey};
@@ -19,11 +18,11 @@ use countersign_runtime::{
     callers::Gate,
     client::Connection,
     clock::SystemClock,
-    config::{Config, GatewayTransport},
+    config::{Config, GatewayTransport, Limits},
     health::serve_health,
     lifecycle::Lifecycle,
     reload::{LiveConfig, fixed},
-    server::{Serving, serve, with_reflection},
+    server::{REQUEST_BYTES_MAX, Serving, serve, with_reflection},
 };
 use countersign_store::Store;
 use tokio::net::TcpListener;
@@ -40,6 +39,7 @@ use crate::{
     deliver::Courier,
     dispatch::Dispatcher,
     grpc::Notifications,
+    guard::SendingGuard,
     ids::Ids,
     inbox::{Inbox, forward::Forwarder, orders::OrderCalls},
     metrics::Metrics,
@@ -52,12 +52,8 @@ use crate::{
     webhooks::{courier::WebhookCourier, guard::Guard},
 };
 
-/// Calls of one connection at the same time; staff and commands make few.
-const STREAMS_PER_CONNECTION: u32 = 100;
-/// Calls of all connections at the same time.
-const CONCURRENT_REQUESTS_MAX: usize = 256;
-/// A call is given up after this.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers with lists: a page of 500 dead letters with their tries.
+const LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What the worker needs.
 #[derive(Debug)]
@@ -206,7 +202,14 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
         company: config.company.clone(),
         guard: guard.clone(),
     };
-    serve_grpc(notifications, gate, grpc_listener, lifecycle).await?;
+    serve_grpc(
+        notifications,
+        gate,
+        config.limits.clone(),
+        grpc_listener,
+        lifecycle,
+    )
+    .await?;
 
     let webhooks = WebhookCourier::new(
         store.clone(),
@@ -241,6 +244,7 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
         poll: poll.clone(),
         grace: config.shutdown.grace(),
         quiet: QuietHours::new(company_zone(&config)),
+        guard: SendingGuard::try_new(&config)?,
         queue: queue.clone(),
         held: Mutex::new(HashMap::new()),
         cut: CancellationToken::new(),
@@ -296,6 +300,7 @@ fn serve_http(router: axum::Router, listener: TcpListener, lifecycle: &Lifecycle
 async fn serve_grpc(
     notifications: Notifications,
     gate: Gate,
+    limits: Limits,
     listener: TcpListener,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
@@ -314,16 +319,22 @@ async fn serve_grpc(
         routes = with_reflection(routes, FILE_DESCRIPTOR_SET)?;
     }
     let routes = routes
-        .add_service(NotificationServiceServer::new(notifications.clone()))
-        .add_service(WebhookServiceServer::new(notifications));
+        .add_service(
+            NotificationServiceServer::new(notifications.clone())
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(LIST_BYTES_MAX),
+        )
+        .add_service(
+            WebhookServiceServer::new(notifications)
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(LIST_BYTES_MAX),
+        );
     let serving = Serving {
         name: "notification-service",
         listener,
         gate,
         routes,
-        streams_per_connection_max: STREAMS_PER_CONNECTION,
-        concurrent_requests_max: CONCURRENT_REQUESTS_MAX,
-        request_timeout: REQUEST_TIMEOUT,
+        limits,
     };
     serve(serving, lifecycle);
     Ok(())

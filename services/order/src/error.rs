@@ -6,12 +6,11 @@
 use std::{collections::HashMap, error::Error, fmt, time::Duration};
 
 use countersign_domain::decide::Refusal;
+pub(crate) use countersign_runtime::load::refusal::DOMAIN;
+use countersign_runtime::load::{deadline, refusal::Refused};
 use countersign_store::StoreError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
-
-/// `ErrorInfo.domain` of all reasons.
-pub(crate) const DOMAIN: &str = "countersign";
 
 /// What callers read instead of the cause of an internal failure.
 const INTERNAL_TEXT: &str = "something went wrong on our side; it has been recorded";
@@ -58,7 +57,10 @@ pub(crate) enum ServiceError {
     },
     /// Too much at once.
     #[error("too many calls at once; please slow down")]
-    ResourceExhausted,
+    ResourceExhausted(Refused),
+    /// Nobody waits for the answer any more.
+    #[error("the call's time is over")]
+    DeadlineExceeded,
     /// The database is away, or the process is shutting down.
     #[error("unavailable at the moment; please try again")]
     Unavailable,
@@ -167,12 +169,8 @@ impl From<ServiceError> for Status {
                     .set_retry_info(Some(RETRY_AFTER_CONFLICT));
                 Code::Aborted
             }
-            ServiceError::ResourceExhausted => {
-                details
-                    .set_error_info("OVERLOADED", DOMAIN, HashMap::new())
-                    .set_retry_info(Some(RETRY_AFTER_PRESSURE));
-                Code::ResourceExhausted
-            }
+            ServiceError::ResourceExhausted(refused) => return refused.status(),
+            ServiceError::DeadlineExceeded => return deadline::exceeded(),
             ServiceError::Unavailable => {
                 details
                     .set_error_info("UNAVAILABLE", DOMAIN, HashMap::new())
@@ -437,7 +435,7 @@ mod tests {
                 "ETAG_MISMATCH",
             ),
             (
-                ServiceError::ResourceExhausted,
+                ServiceError::ResourceExhausted(Refused::overloaded(Duration::from_secs(1))),
                 Code::ResourceExhausted,
                 "OVERLOADED",
             ),

@@ -18,7 +18,7 @@ use countersign_runtime::{
     config,
     health::serve_health,
     lifecycle::Lifecycle,
-    server::{Serving, serve, with_reflection},
+    server::{BySize, REQUEST_BYTES_MAX, Serving, serve, with_reflection},
 };
 use countersign_store::Store;
 use tokio::net::TcpListener;
@@ -35,18 +35,25 @@ use crate::{
     },
 };
 
-/// Requests that a call may carry (RELIABILITY 3.10): 1,000 lines with their texts fit.
-const REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Answers: a page of 500 orders.
-const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Streams of one connection. Watchers and a loaded client each take some.
-const STREAMS_PER_CONNECTION: u32 = 1_024;
+/// What these carry at most: an order of 1,000 lines with their texts, or a hundred orders of the usual size.
+const LARGE_REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Methods that carry whole orders in.
+const LARGE_REQUESTS: &[&str] = &[
+    "CreateOrder",
+    "BatchCreateOrders",
+    "ImportOrders",
+    "AmendOrder",
+];
+/// Answers of services with lists: a page of 500 orders.
+const LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What the service needs.
 #[derive(Debug)]
 pub struct Deps {
     /// Its own section of the configuration.
     pub config: config::Order,
+    /// What it bears, and what one caller may have of it.
+    pub limits: config::Limits,
     /// Who the customer deals with, as it stands on papers.
     pub company: config::Company,
     /// The database, migrated.
@@ -63,6 +70,7 @@ pub struct Deps {
 pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr> {
     let Deps {
         config,
+        limits,
         company,
         store,
         link_key,
@@ -85,12 +93,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         default_region: default_region(&config.default_region),
     };
     let app = App {
-        intake: Intake::spawn(
-            &deciding,
-            config.committers,
-            config.batch_orders_max,
-            lifecycle,
-        ),
+        intake: Intake::spawn(&deciding, &config, &limits, lifecycle),
         deciding,
         default_region: default_region(&config.default_region),
     };
@@ -116,31 +119,45 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
     if gate.reflects_at(address) {
         routes = with_reflection(routes, FILE_DESCRIPTOR_SET)?;
     }
-    let routes = routes.add_service(
-        OrderServiceServer::new(Orders(app.clone()))
-            .max_decoding_message_size(REQUEST_BYTES_MAX)
-            .max_encoding_message_size(RESPONSE_BYTES_MAX),
-    );
+    let orders =
+        OrderServiceServer::new(Orders(app.clone())).max_encoding_message_size(LIST_BYTES_MAX);
     let routes = routes
-        .add_service(CustomerServiceServer::new(reference.clone()))
-        .add_service(CatalogServiceServer::new(reference.clone()))
-        .add_service(PolicyServiceServer::new(reference))
+        .add_service(BySize::new(
+            orders.clone().max_decoding_message_size(REQUEST_BYTES_MAX),
+            orders.max_decoding_message_size(LARGE_REQUEST_BYTES_MAX),
+            LARGE_REQUESTS,
+        ))
         .add_service(
-            FeedbackServiceServer::new(feedback).max_encoding_message_size(RESPONSE_BYTES_MAX),
+            CustomerServiceServer::new(reference.clone())
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(LIST_BYTES_MAX),
+        )
+        .add_service(
+            CatalogServiceServer::new(reference.clone())
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(LIST_BYTES_MAX),
+        )
+        .add_service(
+            PolicyServiceServer::new(reference)
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(LIST_BYTES_MAX),
+        )
+        .add_service(
+            FeedbackServiceServer::new(feedback)
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(LIST_BYTES_MAX),
         )
         .add_service(
             FulfillmentServiceServer::new(fulfillment)
                 .max_decoding_message_size(REQUEST_BYTES_MAX)
-                .max_encoding_message_size(RESPONSE_BYTES_MAX),
+                .max_encoding_message_size(LIST_BYTES_MAX),
         );
     let serving = Serving {
         name: "order-service",
         listener,
         gate,
         routes,
-        streams_per_connection_max: STREAMS_PER_CONNECTION,
-        concurrent_requests_max: config.max_concurrent_requests,
-        request_timeout: config.request_timeout(),
+        limits,
     };
     serve(serving, lifecycle);
     Ok(address)

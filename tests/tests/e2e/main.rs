@@ -20,6 +20,7 @@ mod kills;
 mod life;
 mod merging;
 mod neighbours;
+mod overload;
 mod partners;
 mod policies;
 mod program;

@@ -48,6 +48,9 @@ impl Stand {
         config.notification.public_url = format!("http://{pages}");
         config.notification.poll_interval_ms = 20;
         config.company.phone = Some("400-800-1234".to_owned());
+        // All customers of the tests have one number.
+        config.sending.number_per_10_minutes = 0;
+        config.sending.number_per_day = 0;
         change(&mut config);
         let lifecycle = Lifecycle::new(Duration::from_secs(5));
         let deps = Deps {

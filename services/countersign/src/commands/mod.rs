@@ -41,6 +41,8 @@ pub(crate) async fn run(
         Command::Retention(command) => retention::run(command, config).await,
         Command::Reconcile(args) => Box::pin(safe_mode::ask(args, config)).await,
         Command::Refusals(args) => refusals::run(args, config).await,
+        Command::StopSending(args) => operator::stop_sending(args, config).await,
+        Command::ResumeSending(args) => operator::resume_sending(args, config).await,
         Command::CheckConfig => {
             check_config::run(config);
             Ok(ExitCode::SUCCESS)

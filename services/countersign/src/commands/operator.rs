@@ -1,9 +1,10 @@
-//! `dead-letters`, `requeue`, `resolve` and `gateway`: what staff do about messages, by calls to the worker.
+//! `dead-letters`, `requeue`, `resolve`, `gateway`, `stop-sending` and `resume-sending`: what staff do about messages, by calls to the worker.
 
 use std::process::ExitCode;
 
 use chrono::DateTime;
 use clap::{Args, Subcommand, ValueEnum};
+use countersign_domain::{message::every_account, order::Channel};
 use countersign_proto::v1::{
     self, notification_service_client::NotificationServiceClient as Client,
 };
@@ -124,6 +125,42 @@ pub(crate) enum GatewayCommand {
     },
 }
 
+/// What to stop or to go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stopped {
+    /// Letters.
+    Email,
+    /// Texts.
+    Sms,
+    /// Calls.
+    Phone,
+    /// Everything.
+    All,
+}
+
+impl Stopped {
+    fn channels(self) -> &'static [Channel] {
+        match self {
+            Self::Email => &[Channel::Email],
+            Self::Sms => &[Channel::Sms],
+            Self::Phone => &[Channel::Phone],
+            Self::All => Channel::ALL,
+        }
+    }
+}
+
+/// Which channels to stop or to go on with.
+#[derive(Debug, Args)]
+pub(crate) struct SendingArgs {
+    /// By which channel.
+    #[arg(long)]
+    channel: Stopped,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    worker: Worker,
+}
+
 impl Worker {
     async fn connect(&self, config: &Config) -> anyhow::Result<Client<Connection>> {
         let connection = client::connect(&self.url, "operator", &config.client).await?;
@@ -224,28 +261,74 @@ pub(crate) async fn gateway(command: &GatewayCommand, config: &Config) -> anyhow
             }
         }
         GatewayCommand::Hold { name, why, worker } => {
-            let request = v1::HoldGatewayRequest {
-                name: named("gateways", name),
-                request_id: why.request_id(),
-                actor: why.actor.clone(),
-                reason: why.reason.clone(),
-                until_time: None,
-            };
-            let held = worker.connect(config).await?.hold_gateway(request).await;
-            say(&gateway_line(&held.map_err(told)?.into_inner()));
+            hold(&mut worker.connect(config).await?, name, why, &why.request_id()).await?;
         }
         GatewayCommand::Release { name, why, worker } => {
-            let request = v1::ReleaseGatewayRequest {
-                name: named("gateways", name),
-                request_id: why.request_id(),
-                actor: why.actor.clone(),
-                reason: why.reason.clone(),
-            };
-            let released = worker.connect(config).await?.release_gateway(request).await;
-            say(&gateway_line(&released.map_err(told)?.into_inner()));
+            release(&mut worker.connect(config).await?, name, why, &why.request_id()).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Stops channels on every replica; their messages wait.
+pub(crate) async fn stop_sending(
+    args: &SendingArgs,
+    config: &Config,
+) -> anyhow::Result<ExitCode> {
+    let (mut client, id) = (args.worker.connect(config).await?, args.why.request_id());
+    for channel in args.channel.channels() {
+        let name = every_account(*channel);
+        hold(&mut client, &name, &args.why, &format!("{id}-{name}")).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Goes on with channels that were stopped.
+pub(crate) async fn resume_sending(
+    args: &SendingArgs,
+    config: &Config,
+) -> anyhow::Result<ExitCode> {
+    let (mut client, id) = (args.worker.connect(config).await?, args.why.request_id());
+    for channel in args.channel.channels() {
+        let name = every_account(*channel);
+        release(&mut client, &name, &args.why, &format!("{id}-{name}")).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn hold(
+    client: &mut Client<Connection>,
+    name: &str,
+    why: &Why,
+    request_id: &str,
+) -> anyhow::Result<()> {
+    let request = v1::HoldGatewayRequest {
+        name: named("gateways", name),
+        request_id: request_id.to_owned(),
+        actor: why.actor.clone(),
+        reason: why.reason.clone(),
+        until_time: None,
+    };
+    let held = client.hold_gateway(request).await.map_err(told)?;
+    say(&gateway_line(&held.into_inner()));
+    Ok(())
+}
+
+async fn release(
+    client: &mut Client<Connection>,
+    name: &str,
+    why: &Why,
+    request_id: &str,
+) -> anyhow::Result<()> {
+    let request = v1::ReleaseGatewayRequest {
+        name: named("gateways", name),
+        request_id: request_id.to_owned(),
+        actor: why.actor.clone(),
+        reason: why.reason.clone(),
+    };
+    let released = client.release_gateway(request).await.map_err(told)?;
+    say(&gateway_line(&released.into_inner()));
+    Ok(())
 }
 
 /// A refusal as the worker words it.

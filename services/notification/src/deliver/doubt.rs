@@ -80,6 +80,8 @@ impl Job {
         let start = Start {
             delivery: id,
             attempt,
+            // It has counted when it was first tried.
+            toll: None,
         };
         let outcomes = courier
             .store

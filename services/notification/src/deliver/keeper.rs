@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use countersign_domain::{ids::DeliveryId, order::Channel};
-use countersign_store::{Finish, Recovered, StoreError};
+use countersign_domain::{ids::DeliveryId, message::every_account, order::Channel};
+use countersign_store::{Finish, GatewayRecord, Recovered, StoreError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -123,6 +123,7 @@ pub(super) async fn recover(courier: Arc<Courier>, soft: CancellationToken) {
             if rounds % BURIAL == 0 {
                 let buried = courier.store.bury_unreadable_messages(now).await?;
                 courier.metrics.dead_letters("UNREADABLE", buried as u64);
+                courier.store.purge_sending_counts(now).await?;
             }
             for channel in Channel::ALL {
                 let oldest = courier.store.oldest_due_time(*channel, now).await?;
@@ -165,16 +166,26 @@ pub(super) async fn watch_gateways(courier: Arc<Courier>, soft: CancellationToke
         let followed = async {
             let now = courier.store.now().await?;
             if !registered {
+                let every = Channel::ALL.iter().map(|it| (every_account(*it), *it));
                 let names: Vec<(String, Channel)> = accounts
                     .iter()
                     .map(|account| (account.name.clone(), account.channel))
+                    .chain(every)
                     .collect();
                 courier.store.register_gateways(&names, now).await?;
                 registered = true;
             }
-            for record in courier.store.list_gateways().await? {
-                if let Some(account) = courier.transports.named(&record.name) {
-                    account.follow(&record, now);
+            let records = courier.store.list_gateways().await?;
+            for account in accounts {
+                let every = every_account(account.channel);
+                let stopped = |it: &&GatewayRecord| it.name == every && it.is_held_at(now);
+                let own = |it: &&GatewayRecord| it.name == account.name;
+                let record = records
+                    .iter()
+                    .find(stopped)
+                    .or_else(|| records.iter().find(own));
+                if let Some(record) = record {
+                    account.follow(record, now);
                 }
             }
             Ok::<(), StoreError>(())

@@ -17,6 +17,11 @@ use crate::{
 const BATCH_MAX: usize = 100;
 /// Rows of one import stream under way at the same time.
 const IMPORT_AT_ONCE: usize = 256;
+/// How long a row of an import waits at least and at most before it asks for a place again.
+const IMPORT_PAUSE: (std::time::Duration, std::time::Duration) = (
+    std::time::Duration::from_millis(20),
+    std::time::Duration::from_secs(1),
+);
 /// The method that names the request ids of `CreateOrder`; a batch or an import repeats a single call and the other way round.
 const METHOD: &str = "CreateOrder";
 
@@ -115,12 +120,13 @@ impl App {
         let taken = async {
             let request = row.request.unwrap_or_default();
             let submission = self.submission(&request, caller, "")?;
-            // A full queue is no fault of the row: the stream waits, that is what it is for.
+            // A full queue, or a share that is used up, is no fault of the row: the stream waits, that is what it is for.
             loop {
                 let again = submission.clone();
                 match self.intake.submit(again).await {
-                    Err(ServiceError::ResourceExhausted) => {
-                        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    Err(ServiceError::ResourceExhausted(refused)) => {
+                        let pause = refused.after().clamp(IMPORT_PAUSE.0, IMPORT_PAUSE.1);
+                        tokio::time::sleep(pause).await;
                     }
                     result => return result,
                 }
@@ -215,6 +221,7 @@ fn code_name(code: tonic::Code) -> &'static str {
         tonic::Code::NotFound => "NOT_FOUND",
         tonic::Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
         tonic::Code::Unavailable => "UNAVAILABLE",
+        tonic::Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
         _ => "INTERNAL",
     }
 }

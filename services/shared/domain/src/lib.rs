@@ -32,6 +32,7 @@ pub mod reply;
 pub mod retention;
 pub mod safe_mode;
 pub mod secrets;
+pub mod sending;
 pub mod stock_book;
 pub mod survey;
 pub mod text;

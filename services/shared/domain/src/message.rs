@@ -112,6 +112,11 @@ codes! {
     }
 }
 
+/// Name under which all accounts of a channel are held at once, such as `every-sms`: the switch that stops a channel.
+pub fn every_account(channel: Channel) -> String {
+    format!("every-{}", channel.as_str().to_lowercase())
+}
+
 /// An e-mail address or a number in E.164. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -1,26 +1,27 @@
-//! Accepting connections, whatever the system lacks at the moment, and encrypting them.
+//! Accepting connections, whatever the system lacks at the moment, no more of them than can be borne, and encrypting them.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod connection;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream, stream::FuturesUnordered,
 };
+use rustix::process::{Resource, getrlimit};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    time::timeout,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tonic::transport::server::Connected;
+use tokio_rustls::TlsAcceptor;
 
-use crate::callers::{Gate, names_in};
+use crate::{
+    callers::{Gate, names_in},
+    load::LoadMetrics,
+};
+use connection::Encryption;
+
+pub use connection::{Connection, Origin};
 
 /// Before it is looked whether the system has room again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -28,105 +29,23 @@ const PAUSE: Duration = Duration::from_millis(100);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Connections that are agreeing on encryption at the same time; more wait in the system's queue.
 const HANDSHAKES_MAX: usize = 512;
+/// Between two lines of the log about connections that were turned away.
+const SILENCE: Duration = Duration::from_secs(10);
 
-/// Where a connection came from, in the extensions of each call on it.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// The other end, if the system knew it.
-    pub address: Option<SocketAddr>,
-    /// The URIs and DNS names in the certificate that was shown and has proven good.
-    pub names: Arc<[String]>,
-}
-
-/// A connection, encrypted or not.
-#[derive(Debug)]
-pub struct Connection {
-    stream: Encryption,
-    origin: Origin,
-}
-
-#[derive(Debug)]
-enum Encryption {
-    None(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Origin;
-
-    fn connect_info(&self) -> Origin {
-        self.origin.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Encryption::None(stream) => Pin::new(stream).poll_read(context, buffer),
-            Encryption::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Encryption::None(stream) => Pin::new(stream).poll_write(context, bytes),
-            Encryption::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Encryption::None(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Encryption::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Encryption::None(stream) => stream.is_write_vectored(),
-            Encryption::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Encryption::None(stream) => Pin::new(stream).poll_flush(context),
-            Encryption::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Encryption::None(stream) => Pin::new(stream).poll_shutdown(context),
-            Encryption::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-}
-
-/// The connections of a listener, without end, encrypted as the gate says. A server that runs out of file descriptors goes
-/// on when some are free again (RELIABILITY, L-08); tonic's own stream of connections would end with the first such error,
-/// and its server with it. Who is slow to agree on encryption keeps nobody else waiting.
+/// The connections of a listener, without end, encrypted as the gate says, at most `most` of them at the same time. What is
+/// too much is accepted and closed at once, so that a caller knows, and established connections go on (RELIABILITY, K-07). A
+/// server that runs out of file descriptors goes on when some are free again (L-08); tonic's own stream of connections would
+/// end with the first such error, and its server with it. Who is slow to agree on encryption keeps nobody else waiting.
 pub fn connections(
     listener: TcpListener,
     gate: Gate,
+    most: usize,
 ) -> impl Stream<Item = io::Result<Connection>> + Send {
     let accepting = Accepting {
         listener,
         gate,
+        places: Arc::new(Semaphore::new(bearable(most))),
+        refusals: Refusals::default(),
         handshakes: FuturesUnordered::new(),
     };
     stream::unfold(accepting, |mut accepting| async move {
@@ -138,6 +57,8 @@ pub fn connections(
 struct Accepting {
     listener: TcpListener,
     gate: Gate,
+    places: Arc<Semaphore>,
+    refusals: Refusals,
     handshakes: FuturesUnordered<BoxFuture<'static, Option<Connection>>>,
 }
 
@@ -153,31 +74,34 @@ impl Accepting {
                 }
                 accepted = self.listener.accept(), if self.handshakes.len() < HANDSHAKES_MAX => accepted,
             };
-            match accepted {
-                Ok((stream, address)) => {
-                    // Without it each answer waits 40 ms for the client's delayed acknowledgement.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(error = %error, "a connection ended at once");
-                    }
-                    let Some(tls) = self.gate.tls() else {
-                        return Connection {
-                            stream: Encryption::None(stream),
-                            origin: Origin {
-                                address: Some(address),
-                                names: Arc::default(),
-                            },
-                        };
-                    };
-                    let acceptor = TlsAcceptor::from(tls.config());
-                    let gate = self.gate.clone();
-                    self.handshakes
-                        .push(encrypted(acceptor, stream, address, gate).boxed());
-                }
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(error = %error, "a connection could not be accepted");
+                    self.refusals.note(&error.to_string());
                     tokio::time::sleep(PAUSE).await;
+                    continue;
                 }
+            };
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+                drop(stream);
+                self.refusals.note("there are as many as can be borne");
+                continue;
+            };
+            // Without it each answer waits 40 ms for the client's delayed acknowledgement.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(error = %error, "a connection ended at once");
             }
+            let Some(tls) = self.gate.tls() else {
+                let origin = Origin {
+                    address: Some(address),
+                    names: Arc::default(),
+                };
+                return Connection::new(Encryption::None(stream), origin, place);
+            };
+            let acceptor = TlsAcceptor::from(tls.config());
+            let gate = self.gate.clone();
+            self.handshakes
+                .push(encrypted(acceptor, stream, address, gate, place).boxed());
         }
     }
 }
@@ -188,6 +112,7 @@ async fn encrypted(
     stream: TcpStream,
     address: SocketAddr,
     gate: Gate,
+    place: OwnedSemaphorePermit,
 ) -> Option<Connection> {
     let made = timeout(HANDSHAKE, acceptor.accept(stream)).await;
     let stream = match made {
@@ -211,11 +136,96 @@ async fn encrypted(
         .and_then(|chain| chain.first())
         .map(names_in)
         .unwrap_or_default();
-    Some(Connection {
-        stream: Encryption::Tls(Box::new(stream)),
-        origin: Origin {
-            address: Some(address),
-            names: names.into(),
-        },
-    })
+    let origin = Origin {
+        address: Some(address),
+        names: names.into(),
+    };
+    Some(Connection::new(
+        Encryption::Tls(Box::new(stream)),
+        origin,
+        place,
+    ))
+}
+
+/// No more than three quarters of the files that this process may have open: the rest is for the database, relays and gateways.
+fn bearable(most: usize) -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let bearable = most.min(files / 4 * 3);
+    if bearable < most {
+        tracing::warn!(
+            connections = bearable,
+            configured = most,
+            files,
+            "fewer connections than configured: the process may not have more files open"
+        );
+    }
+    bearable
+}
+
+/// Connections that were turned away, counted all and told now and then.
+#[derive(Debug, Default)]
+struct Refusals {
+    untold: u64,
+    told: Option<Instant>,
+}
+
+impl Refusals {
+    fn note(&mut self, why: &str) {
+        LoadMetrics::shared().connection_refused();
+        self.untold += 1;
+        let now = Instant::now();
+        if self.told.is_none_or(|told| now - told >= SILENCE) {
+            tracing::warn!(
+                connections = self.untold,
+                why,
+                "connections were turned away"
+            );
+            self.untold = 0;
+            self.told = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_too_much_is_closed_and_its_place_comes_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut accepted = Box::pin(connections(listener, Gate::open(), 1));
+        let mut first = TcpStream::connect(address).await.unwrap();
+        let mut served = accepted.next().await.unwrap().unwrap();
+        first.write_all(b"hello").await.unwrap();
+        let mut word = [0; 5];
+        served.read_exact(&mut word).await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let next = accepted.next();
+        tokio::pin!(next);
+        let refused = tokio::select! {
+            _ = &mut next => panic!("there is no place"),
+            read = second.read(&mut word) => read,
+        };
+        assert!(matches!(refused, Ok(0) | Err(_)), "{refused:?}");
+        drop(served);
+        let _third = TcpStream::connect(address).await.unwrap();
+        assert!(next.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn whoever_says_nothing_is_hung_up_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut accepted = Box::pin(connections(listener, Gate::open(), 1));
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let mut served = accepted.next().await.unwrap().unwrap();
+        tokio::time::pause();
+        let read = served.read(&mut [0; 5]).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }

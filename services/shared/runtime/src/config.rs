@@ -19,10 +19,12 @@ mod changes;
 mod clouds;
 mod layers;
 mod letters;
+mod limits;
 mod links;
 mod redact;
 mod retention;
 mod sections;
+mod sending;
 mod twilio;
 mod validate;
 mod webhooks;
@@ -33,12 +35,14 @@ pub use self::{
     changes::{changed_keys, takes_effect},
     clouds::{Alibaba, NamedGaps, NumberedGaps, Tencent, TextsByKind},
     letters::{Bounces, Dkim},
+    limits::{CallerLimits, Limits},
     links::LinkKeyError,
     retention::Retention,
     sections::{
         Company, Database, Email, EmailTransport, Gateway, GatewayTransport, Links, LogFormat,
         Notification, Order, Shutdown, Telemetry, Templates,
     },
+    sending::{Sending, SendingChannel},
     twilio::Twilio,
     webhooks::Webhooks,
 };
@@ -65,6 +69,10 @@ pub struct Config {
     pub phone: Gateway,
     /// How partners' systems are told of orders.
     pub webhooks: Webhooks,
+    /// What the servers bear, and what one caller may have.
+    pub limits: Limits,
+    /// How many texts and calls may go out, to whom, and what they may cost.
+    pub sending: Sending,
     /// What links and codes are derived from.
     pub links: Links,
     /// Where the company keeps its own wording.

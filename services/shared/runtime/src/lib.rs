@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod health;
 pub mod lifecycle;
+pub mod load;
 pub mod reload;
 pub mod server;
 pub mod telemetry;

@@ -1,11 +1,12 @@
 //! Tries to send: what is put on record right before.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
     ids::{AttemptId, DeliveryId},
     message::{AttemptOutcome, DeliveryState},
+    sending::{Passage, SendingRefusal, Toll},
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
@@ -56,12 +57,14 @@ pub struct AttemptRecord {
 }
 
 /// A try to be begun.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Start {
     /// Of which delivery.
     pub delivery: DeliveryId,
     /// Id of the try, if it is made.
     pub attempt: AttemptId,
+    /// What it counts for; nothing for letters, and nothing when an earlier try has counted.
+    pub toll: Option<Toll>,
 }
 
 /// Whether a try may be made.
@@ -78,6 +81,13 @@ pub enum StartOutcome {
     Superseded,
     /// The recipient does not want it; the delivery is finished and the next channel is due.
     Suppressed,
+    /// Its number has had enough for now; the delivery is still the claimer's, who puts it off until then.
+    Waits {
+        /// When the number may be written to again.
+        until: DateTime<Utc>,
+    },
+    /// There are more than may be; the delivery is put before staff and the next channel is due.
+    Refused(SendingRefusal),
 }
 
 impl Store {
@@ -138,11 +148,15 @@ impl Store {
             .map(|row| (row.id, row))
             .collect();
         let current = Current::read(transaction, held.values(), now).await?;
+        let passages = self
+            .passages(transaction, starts, &held, &current, now)
+            .await?;
         let mut outcomes = HashMap::new();
         let mut begun = Vec::new();
         let mut values = Vec::new();
         let mut superseded = Vec::new();
         let mut suppressed = Vec::new();
+        let mut refused: BTreeMap<SendingRefusal, Vec<Uuid>> = BTreeMap::new();
         let mut passed_over = Vec::new();
         let mut ended_orders = BTreeSet::new();
         for start in starts {
@@ -158,6 +172,19 @@ impl Store {
                     passed_over.push((row.order_id, row.seq, row.step));
                     ended_orders.insert(row.order_id);
                     StartOutcome::Suppressed
+                }
+                Some(row)
+                    if let Some(Passage::Refused(refusal)) = passages.get(&row.id).copied() =>
+                {
+                    refused.entry(refusal).or_default().push(row.id);
+                    passed_over.push((row.order_id, row.seq, row.step));
+                    ended_orders.insert(row.order_id);
+                    StartOutcome::Refused(refusal)
+                }
+                Some(row) if let Some(Passage::Wait(until)) = passages.get(&row.id).copied() => {
+                    StartOutcome::Waits {
+                        until: DateTime::from_timestamp(until, 0).unwrap_or(now),
+                    }
                 }
                 Some(row) => {
                     let number = row.attempts + 1;
@@ -207,10 +234,35 @@ impl Store {
             now,
         )
         .await?;
+        for (refusal, ids) in refused {
+            let error = format!("{refusal}: {}", refusal.words());
+            end_deliveries(transaction, ids, DeliveryState::Dead, &error, now).await?;
+        }
         let rows = lock_standings(transaction, ended_orders.into_iter().collect()).await?;
         hurry(transaction, &rows, &passed_over, now).await?;
         open_gates(transaction, &rows, now).await?;
         Ok(outcomes)
+    }
+
+    /// Whether the texts and calls among these may go, by delivery.
+    async fn passages(
+        &self,
+        transaction: &DatabaseTransaction,
+        starts: &[Start],
+        held: &HashMap<Uuid, deliveries::Model>,
+        current: &Current,
+        now: DateTime<Utc>,
+    ) -> Result<HashMap<Uuid, Passage>, StoreError> {
+        let (ids, tolls): (Vec<Uuid>, Vec<&Toll>) = starts
+            .iter()
+            .filter_map(|start| {
+                let row = held.get(&start.delivery.as_uuid())?;
+                let goes = !current.is_outdated(row) && !current.is_unwelcome(row);
+                goes.then_some((row.id, start.toll.as_ref()?))
+            })
+            .unzip();
+        let passages = self.pass_tolls(transaction, &tolls, now).await?;
+        Ok(ids.into_iter().zip(passages).collect())
     }
 }
 

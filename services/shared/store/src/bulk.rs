@@ -86,7 +86,7 @@ impl Bulk {
         kind: DatabaseKind,
         key: &str,
         changed: &[&str],
-        mut values: Vec<Value>,
+        values: Vec<Value>,
     ) -> Result<(), StoreError> {
         let (head, backend) = match kind {
             DatabaseKind::Sqlite => (
@@ -108,6 +108,17 @@ impl Bulk {
             })
             .collect();
         let tail = format!("{head}{}", set.join(", "));
+        self.upsert_by(transaction, backend, &tail, values).await
+    }
+
+    /// Inserts rows; where the key is taken, `tail` says what becomes of the row.
+    pub(crate) async fn upsert_by(
+        &self,
+        transaction: &DatabaseTransaction,
+        backend: DbBackend,
+        tail: &str,
+        mut values: Vec<Value>,
+    ) -> Result<(), StoreError> {
         let width = self.columns.len();
         while !values.is_empty() {
             let chunk = chunk_rows(&values, width);

@@ -55,6 +55,7 @@ mod retention;
 mod rows;
 mod safe_mode;
 mod send_checks;
+mod sending_counts;
 mod stock;
 mod surveys;
 #[cfg(feature = "testing")]

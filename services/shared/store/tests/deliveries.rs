@@ -100,6 +100,7 @@ async fn start(
         .map(|it| Start {
             delivery: it.delivery.id,
             attempt: AttemptId::new_v7(now, &mut rng),
+            toll: None,
         })
         .collect();
     store
@@ -951,4 +952,129 @@ async fn b_08_sixty_four_workers_share_a_hundred_thousand_rows_without_a_double(
     let distinct: std::collections::HashSet<_> = all.iter().collect();
     assert_eq!(all.len(), distinct.len(), "nobody has what another has");
     assert_eq!(all.len() as u64, ROWS);
+}
+
+/// A toll that lets three messages in ten minutes go to the number, and spends five of at most a hundred.
+fn toll() -> countersign_domain::sending::Toll {
+    use countersign_domain::sending::{Count, SendingRefusal, Toll};
+    Toll {
+        number: "number/SMS/0707".to_owned(),
+        number_most: (3, 10),
+        counts: vec![Count {
+            subject: "total/20000".to_owned(),
+            amount: 5,
+            most: 100,
+            refusal: SendingRefusal::TotalSpend,
+            last_day: 20_000,
+        }],
+        ..Toll::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn j_04_workers_that_begin_messages_at_the_same_moment_keep_to_one_limit() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        for _ in 0..24 {
+            shop.order(None, PHONE).await;
+        }
+        dispatch(store).await;
+        let now = store.now().await.unwrap();
+        let mut claims = Vec::new();
+        for number in 1..=4 {
+            let token = token(number);
+            let claimed = store
+                .claim_deliveries(token, Channel::Sms, now, lease(), 6)
+                .await
+                .unwrap();
+            assert_eq!(claimed.len(), 6);
+            claims.push((token, claimed));
+        }
+        let begun = claims.iter().map(|(token, claimed)| async {
+            let mut rng = StdRng::from_os_rng();
+            let starts: Vec<Start> = claimed
+                .iter()
+                .map(|it| Start {
+                    delivery: it.delivery.id,
+                    attempt: AttemptId::new_v7(now, &mut rng),
+                    toll: Some(toll()),
+                })
+                .collect();
+            store.start_attempts(*token, "test", &starts, now).await
+        });
+        let outcomes: Vec<StartOutcome> = futures::future::try_join_all(begun)
+            .await
+            .unwrap()
+            .into_iter()
+            .flat_map(HashMap::into_values)
+            .collect();
+        let go = |it: &&StartOutcome| matches!(it, StartOutcome::Go { .. });
+        assert_eq!(outcomes.iter().filter(go).count(), 3, "{}", database.url);
+        let waits = |it: &&StartOutcome| matches!(it, StartOutcome::Waits { .. });
+        assert_eq!(outcomes.iter().filter(waits).count(), 21);
+        // What waits has spent nothing.
+        let spent = "SELECT amount AS n FROM sending_counts WHERE subject = 'total/20000'";
+        assert_eq!(database.number(spent).await, 15);
+        let times =
+            "SELECT LENGTH(times) AS n FROM sending_counts WHERE subject = 'number/SMS/0707'";
+        assert_eq!(database.number(times).await, 24);
+        // Days gone by are forgotten, the others are not.
+        assert_eq!(store.purge_sending_counts(now).await.unwrap(), 1);
+        let left = "SELECT COUNT(*) AS n FROM sending_counts";
+        assert_eq!(database.number(left).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn counts_of_texts_are_found_by_their_key_and_purged_by_their_day() {
+    for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
+        let Some(database) = TestDatabase::server(variable).await else {
+            continue;
+        };
+        for number in 0..300 {
+            database
+                .execute(&format!(
+                    "INSERT INTO sending_counts VALUES ('number/SMS/{number:04}', 0, '', {})",
+                    20_000 + number / 3
+                ))
+                .await;
+        }
+        for more in ["a", "b", "c", "d"] {
+            database
+                .execute(&format!(
+                    "INSERT INTO sending_counts SELECT CONCAT(subject, '{more}'), amount, times, last_day FROM sending_counts"
+                ))
+                .await;
+        }
+        database.execute("ANALYZE TABLE sending_counts").await;
+        let subjects: Vec<String> = (0..64).map(|it| format!("'number/SMS/{it:04}'")).collect();
+        let read = format!(
+            "SELECT * FROM sending_counts WHERE subject IN ({})",
+            subjects.join(",")
+        );
+        let purge =
+            "SELECT * FROM sending_counts WHERE last_day < 20002 ORDER BY last_day LIMIT 5000";
+        for (sql, key) in [
+            (read.as_str(), "PRIMARY"),
+            (purge, "ix_sending_counts_last_day"),
+        ] {
+            let store = &database.store;
+            let plan = store
+                .connection()
+                .query_one_raw(sea_orm::Statement::from_string(
+                    sea_orm::DbBackend::MySql,
+                    format!("EXPLAIN FORMAT=TRADITIONAL {sql}"),
+                ))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                plan.try_get::<String>("", "key").unwrap(),
+                key,
+                "{variable}"
+            );
+            assert_eq!(plan.try_get::<String>("", "type").unwrap(), "range");
+        }
+    }
 }

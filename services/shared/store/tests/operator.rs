@@ -71,6 +71,7 @@ async fn try_all(store: &Store, outcome: AttemptOutcome, state: DeliveryState) -
             .map(|it| Start {
                 delivery: it.delivery.id,
                 attempt: AttemptId::new_v7(now, &mut rng),
+                toll: None,
             })
             .collect();
         let begun = store

@@ -253,6 +253,10 @@ impl Stage {
                 "COUNTERSIGN__NOTIFICATION__ORDER_SERVICE_URL",
                 &self.order_service,
             ),
+            // All customers of the tests have one number.
+            ("COUNTERSIGN__SENDING__NUMBER_PER_10_MINUTES", "0"),
+            ("COUNTERSIGN__SENDING__NUMBER_PER_DAY", "0"),
+            ("COUNTERSIGN__SENDING__PREFIX_PER_10_MINUTES", "0"),
             ("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -259,6 +259,10 @@ async fn start_worker(
             "COUNTERSIGN__LINKS__KEY",
             "a key for measuring only, nothing is sent",
         )
+        // Everything is counted, and nothing of it is too much.
+        .env("COUNTERSIGN__SENDING__NUMBER_PER_10_MINUTES", "50")
+        .env("COUNTERSIGN__SENDING__NUMBER_PER_DAY", "50")
+        .env("COUNTERSIGN__SENDING__PREFIX_PER_10_MINUTES", "1000000")
         .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "error")
         .stdin(Stdio::null())
         .kill_on_drop(true)

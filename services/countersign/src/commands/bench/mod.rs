@@ -9,6 +9,7 @@ mod claim;
 mod load;
 mod messages;
 mod orders;
+mod overload;
 mod report;
 mod server;
 mod watchers;
@@ -29,6 +30,11 @@ pub(crate) enum Bench {
     Messages(MessagesArgs),
     /// Messages a second that are claimed and completed without being sent, with millions of rows behind them.
     Claim(ClaimArgs),
+    /// What many times the peak does to intake: how much is still taken in, how fast the rest is refused, in how much memory.
+    Overload(OverloadArgs),
+    /// The calls of `bench overload`.
+    #[command(hide = true)]
+    Storm(StormArgs),
     /// The relay and the gateway of `bench messages`.
     #[command(hide = true)]
     Carriers,
@@ -123,6 +129,43 @@ pub(crate) struct ClaimArgs {
     json: Option<PathBuf>,
 }
 
+/// Settings of `bench overload`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OverloadArgs {
+    /// A server without a database.
+    #[arg(long, value_name = "URL")]
+    server_url: String,
+    /// Callers of the peak.
+    #[arg(long, default_value_t = 256)]
+    callers: usize,
+    /// How many times the peak is offered.
+    #[arg(long, default_value_t = 10.0)]
+    times: f64,
+    /// Rounds; the one in the middle counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+    /// Also write the figures here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Settings of the storm.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StormArgs {
+    /// Where the service answers.
+    #[arg(long)]
+    url: String,
+    /// Calls a second.
+    #[arg(long)]
+    per_second: f64,
+    /// For how long.
+    #[arg(long)]
+    seconds: u64,
+}
+
 impl Bench {
     /// Runs it and prints a table.
     pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
@@ -131,6 +174,8 @@ impl Bench {
             Self::Watchers(args) => watchers::run(args).await?,
             Self::Messages(args) => messages::run(args).await?,
             Self::Claim(args) => claim::run(args).await?,
+            Self::Overload(args) => overload::run(args).await?,
+            Self::Storm(args) => overload::storm(args).await?,
             Self::Carriers => carriers::run().await?,
         }
         Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use countersign_runtime::lifecycle::Lifecycle;
+use countersign_runtime::{config, lifecycle::Lifecycle, load::LoadMetrics};
 use countersign_store::{IntakeFailure, StoredRequest};
 use tokio::{
     sync::{Mutex, mpsc},
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::{Accepted, Submission, Waiting, batch::Judged};
+use super::{Accepted, Submission, Waiting, batch::Judged, flow::Flow};
 use crate::{
     app::{Deciding, make::Ids},
     convert,
@@ -38,19 +38,22 @@ type Answer = Result<Accepted, ServiceError>;
 pub(super) fn spawn(
     deciding: &Arc<Deciding>,
     waiting: mpsc::Receiver<Waiting>,
-    committers: usize,
-    batch_orders_max: usize,
+    flow: &Arc<Flow>,
+    config: &config::Order,
     lifecycle: &Lifecycle,
 ) {
+    let batch_orders_max = config.batch_orders_max;
     let waiting = Arc::new(Mutex::new(waiting));
     let under_way = Arc::new(AtomicUsize::new(0));
     let last_repeat_us = Arc::new(AtomicI64::new(i64::MIN));
-    for _ in 0..committers.max(1) {
+    for _ in 0..config.committers.max(1) {
         let committer = Committer {
             deciding: Arc::clone(deciding),
             waiting: Arc::clone(&waiting),
             last_repeat_us: Arc::clone(&last_repeat_us),
             under_way: Arc::clone(&under_way),
+            flow: Arc::clone(flow),
+            metrics: LoadMetrics::shared(),
         };
         let hard = lifecycle.hard();
         lifecycle.spawn("committer", async move {
@@ -67,6 +70,8 @@ struct Committer {
     last_repeat_us: Arc<AtomicI64>,
     /// Commits under way in all committers.
     under_way: Arc<AtomicUsize>,
+    flow: Arc<Flow>,
+    metrics: LoadMetrics,
 }
 
 impl Committer {
@@ -76,11 +81,31 @@ impl Committer {
             if batch.is_empty() {
                 return;
             }
+            self.flow.leave(batch.len());
+            let batch = self.leave_out_given_up(batch);
+            if batch.is_empty() {
+                continue;
+            }
             self.under_way.fetch_add(1, Ordering::AcqRel);
+            let begun = Instant::now();
             let span = tracing::info_span!("order.intake.commit", orders = batch.len());
             self.process(batch).instrument(span).await;
+            self.flow.committed(begun.elapsed());
             self.under_way.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// Orders for whose answer nobody waits any more cost the database nothing (RELIABILITY, K-03). Whoever asks again asks with
+    /// the same request id.
+    fn leave_out_given_up(&self, batch: Vec<Waiting>) -> Vec<Waiting> {
+        let now = Instant::now();
+        let (given_up, going): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|it| it.is_given_up(now));
+        for waiting in given_up {
+            self.metrics.expired("intake");
+            waiting.reply.send(Err(ServiceError::DeadlineExceeded)).ok();
+        }
+        going
     }
 
     /// What goes together into the next commit; nothing when the queue has ended. When no commit is under way the first
@@ -309,7 +334,9 @@ fn answer_all(batch: Vec<Waiting>, error: &ServiceError) {
         let same = match error {
             ServiceError::Aborted { reason } => ServiceError::Aborted { reason },
             ServiceError::Unavailable => ServiceError::Unavailable,
-            ServiceError::ResourceExhausted => ServiceError::ResourceExhausted,
+            ServiceError::ResourceExhausted(refused) => {
+                ServiceError::ResourceExhausted(refused.clone())
+            }
             other => ServiceError::internal(other.to_string()),
         };
         waiting.reply.send(Err(same)).ok();

@@ -50,10 +50,6 @@ pub struct Order {
     pub committers: usize,
     /// Orders that go together into one commit at most.
     pub batch_orders_max: usize,
-    /// Milliseconds after which a call is given up.
-    pub request_timeout_ms: u64,
-    /// Calls under way at the same time; more are refused as unavailable.
-    pub max_concurrent_requests: usize,
     /// The country, in two letters of ISO 3166, of telephone numbers that are written without one.
     pub default_region: String,
 }
@@ -64,17 +60,8 @@ impl Default for Order {
             listen: local(50051),
             committers: 2,
             batch_orders_max: 128,
-            request_timeout_ms: 10_000,
-            max_concurrent_requests: 1_024,
             default_region: "CN".to_owned(),
         }
-    }
-}
-
-impl Order {
-    /// [`Self::request_timeout_ms`] as a duration.
-    pub fn request_timeout(&self) -> Duration {
-        Duration::from_millis(self.request_timeout_ms)
     }
 }
 

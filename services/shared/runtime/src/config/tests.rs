@@ -72,7 +72,7 @@ fn the_file_beats_defaults_the_environment_beats_the_file_and_flags_beat_all() {
     assert_eq!(config.order.batch_orders_max, 7);
     assert_eq!(config.company.name, "Acme");
     assert_eq!(config.notification.workers, 9);
-    assert_eq!(config.order.request_timeout_ms, 10_000);
+    assert_eq!(config.limits.call_deadline_ms, 10_000);
 }
 
 #[test]

@@ -34,6 +34,8 @@ impl Config {
         check_gateway(&self.phone, "phone", &mut problems);
         twilio::check(self, &self.sms, "sms", &mut problems);
         twilio::check(self, &self.phone, "phone", &mut problems);
+        self.limits.check(&mut problems);
+        self.sending.check(&mut problems);
         self.check_rest(&mut problems);
         self.retention.check(&mut problems);
         if problems.0.is_empty() {
@@ -92,16 +94,6 @@ impl Config {
             (1..=10_000).contains(&order.batch_orders_max),
             "order.batch_orders_max",
             "must be from 1 to 10000",
-        );
-        problems.unless(
-            order.request_timeout_ms > 0,
-            "order.request_timeout_ms",
-            "must be at least 1",
-        );
-        problems.unless(
-            order.max_concurrent_requests > 0,
-            "order.max_concurrent_requests",
-            "must be at least 1",
         );
         let region = order.default_region.as_bytes();
         problems.unless(

@@ -34,6 +34,7 @@ pub mod reference_versions;
 pub mod replies;
 pub mod requests;
 pub mod safe_mode;
+pub mod sending_counts;
 pub mod sequences;
 pub mod service_packs;
 pub mod stock;

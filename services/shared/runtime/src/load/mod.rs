@@ -1,0 +1,155 @@
+//! What happens when more is asked of a server than it can do: deadlines, turns, quotas and refusals that come at once.
+//!
+//! A call passes, in this sequence: its caller's quota, the turn (so many calls at the same time, a few more wait, each caller
+//! in a line of its own), the deadline. Whoever is refused is refused before anything of the request is read. Health is exempt
+//! from all of it, or a busy server would be taken for a dead one.
+
+pub mod deadline;
+mod lines;
+mod metrics;
+pub mod quota;
+pub mod refusal;
+mod turn;
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use self::{
+    deadline::Deadline,
+    quota::{Quota, Quotas},
+    refusal::Refused,
+    turn::{Turns, Waited},
+};
+pub use self::{metrics::LoadMetrics, turn::TurnLimits};
+use crate::{callers::Caller, config::Limits};
+
+/// Calls that are answered however busy the server is.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// What a server bears.
+#[derive(Clone, Debug)]
+pub struct Load {
+    turns: Arc<Turns>,
+    quotas: Arc<Quotas>,
+    deadline_max: Duration,
+    metrics: LoadMetrics,
+}
+
+impl Load {
+    /// For one server. Quotas are counted by this process alone.
+    pub fn new(limits: &Limits) -> Self {
+        let metrics = LoadMetrics::shared();
+        Self {
+            turns: Turns::new(TurnLimits {
+                at_once: limits.calls_at_once,
+                waiting: limits.calls_waiting,
+                wait: limits.call_wait(),
+            }),
+            quotas: Arc::new(Quotas::new(Quota::CallsPerSecond, limits)),
+            deadline_max: limits.call_deadline(),
+            metrics,
+        }
+    }
+
+    /// The layer that stands before every call, behind the one that finds out who calls.
+    pub fn layer(&self) -> LoadLayer {
+        LoadLayer(self.clone())
+    }
+
+    async fn pass<S>(self, mut inner: S, request: http::Request<Body>) -> http::Response<Body>
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    {
+        let arrived = Instant::now();
+        let caller = Caller::of(request.extensions()).map_or("", Caller::name);
+        if let Err(refused) = self.quotas.take(caller, 1, arrived) {
+            self.metrics.over_quota(Quota::CallsPerSecond);
+            return refused.status().into_http();
+        }
+        let deadline = Deadline::of(request.headers(), arrived, self.deadline_max);
+        let slot = match self.turns.wait(caller, deadline.at()).await {
+            Waited::Mine(slot) => slot,
+            Waited::Expired => {
+                self.metrics.expired("waiting");
+                return deadline::exceeded().into_http();
+            }
+            Waited::Shed(reason) => {
+                self.metrics.shed(reason);
+                return Refused::overloaded(self.turns.pause()).status().into_http();
+            }
+        };
+        let work = deadline.scope(inner.call(request));
+        let answered = timeout_at(deadline.at(), work).await;
+        drop(slot);
+        match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                self.metrics.expired("running");
+                deadline::exceeded().into_http()
+            }
+        }
+    }
+}
+
+/// See [`Load::layer`].
+#[derive(Clone, Debug)]
+pub struct LoadLayer(Load);
+
+impl<S> Layer<S> for LoadLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Guarded {
+            load: self.0.clone(),
+            inner,
+        }
+    }
+}
+
+/// The services behind the [`LoadLayer`].
+#[derive(Clone, Debug)]
+pub struct Guarded<S> {
+    load: Load,
+    inner: S,
+}
+
+impl<S> Service<http::Request<Body>> for Guarded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let next = self.inner.clone();
+        // The one that was polled ready is the one that is called.
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        if request.uri().path().starts_with(HEALTH) {
+            return Box::pin(inner.call(request));
+        }
+        let load = self.load.clone();
+        Box::pin(async move { Ok(load.pass(inner, request).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! How a call is told to come again later: a code, and when.
+
+use std::time::Duration;
+
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+use tonic_types::{ErrorDetails, QuotaViolation, StatusExt as _};
+
+use super::quota::Quota;
+
+/// `ErrorInfo.domain` of all reasons.
+pub const DOMAIN: &str = "countersign";
+/// Tells a client that repeats calls by itself when to do so, in milliseconds; below zero: not at all (gRPC A6).
+pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
+/// Whoever would have to wait longer than this is told not to repeat the call by itself.
+const PUSHBACK_MAX: Duration = Duration::from_mins(1);
+
+/// Why a call is refused although nothing is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// More is asked for than can be done.
+    Overloaded {
+        /// When to come again.
+        after: Duration,
+    },
+    /// The caller has had its share.
+    OverQuota {
+        /// Of what.
+        quota: Quota,
+        /// Whose.
+        caller: String,
+        /// How much that is.
+        allowed: u32,
+        /// When to come again.
+        after: Duration,
+    },
+}
+
+impl Refused {
+    /// More is asked for than can be done.
+    pub const fn overloaded(after: Duration) -> Self {
+        Self::Overloaded { after }
+    }
+
+    /// When to come again.
+    pub const fn after(&self) -> Duration {
+        match self {
+            Self::Overloaded { after } | Self::OverQuota { after, .. } => *after,
+        }
+    }
+
+    /// What the caller is told: `RESOURCE_EXHAUSTED`, with `RetryInfo`, `QuotaFailure` where there is a quota, and the
+    /// pushback that gRPC's own clients obey.
+    pub fn status(&self) -> Status {
+        let after = self.after();
+        let seconds = after.as_secs_f64();
+        let mut details = ErrorDetails::new();
+        details.set_retry_info(Some(after));
+        let message = match self {
+            Self::Overloaded { .. } => {
+                details.set_error_info("OVERLOADED", DOMAIN, []);
+                format!("too many calls at once; come again in {seconds:.1} s")
+            }
+            Self::OverQuota {
+                quota,
+                caller,
+                allowed,
+                ..
+            } => {
+                let description = format!("{allowed} {}", quota.words());
+                let message =
+                    format!("{caller} is allowed {description}; come again in {seconds:.1} s");
+                details
+                    .set_error_info("OVER_QUOTA", DOMAIN, [])
+                    .set_quota_failure(vec![QuotaViolation::new(
+                        format!("callers/{caller}"),
+                        description,
+                    )]);
+                message
+            }
+        };
+        let mut metadata = MetadataMap::new();
+        metadata.insert(PUSHBACK, pushback(after));
+        Status::with_error_details_and_metadata(Code::ResourceExhausted, message, details, metadata)
+    }
+}
+
+fn pushback(after: Duration) -> MetadataValue<tonic::metadata::Ascii> {
+    if after > PUSHBACK_MAX {
+        return MetadataValue::from_static("-1");
+    }
+    let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    MetadataValue::from(millis.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_when_to_come_again_in_every_way_that_clients_understand() {
+        let status = Refused::overloaded(Duration::from_millis(1_250)).status();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "1250");
+        let retry = status.get_details_retry_info().unwrap();
+        assert_eq!(retry.retry_delay, Some(Duration::from_millis(1_250)));
+        assert_eq!(
+            status.get_details_error_info().unwrap().reason,
+            "OVERLOADED"
+        );
+        assert!(status.get_details_quota_failure().is_none());
+    }
+
+    #[test]
+    fn a_quota_is_named_and_a_long_wait_is_not_for_a_client_to_repeat_by_itself() {
+        let refused = Refused::OverQuota {
+            quota: Quota::OrdersPerMinute,
+            caller: "shop".into(),
+            allowed: 60,
+            after: Duration::from_secs(90),
+        };
+        let status = refused.status();
+        let failure = status.get_details_quota_failure().unwrap();
+        assert_eq!(failure.violations[0].subject, "callers/shop");
+        assert_eq!(failure.violations[0].description, "60 orders a minute");
+        assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "-1");
+        assert!(
+            status
+                .message()
+                .contains("shop is allowed 60 orders a minute")
+        );
+    }
+}
