@@ -17,6 +17,7 @@ mod m0005_feedback;
 mod m0006_operator_acts;
 mod m0007_webhooks;
 mod m0008_running;
+mod m0009_chain;
 mod table;
 
 pub use sea_orm_migration::{MigratorTrait, MigratorTraitSelf, SchemaManager};
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_operator_acts::Migration),
             Box::new(m0007_webhooks::Migration),
             Box::new(m0008_running::Migration),
+            Box::new(m0009_chain::Migration),
         ]
     }
 }

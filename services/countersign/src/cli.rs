@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use countersign_runtime::config::{Config, ConfigError, Sources};
 
 use crate::commands::{
+    audit::AuditCommand,
     bench::Bench,
+    erase_customer::EraseCustomerArgs,
     import::ImportArgs,
     operator::{DeadLettersArgs, GatewayCommand, RequeueArgs, ResolveArgs},
     retention::RetentionCommand,
@@ -59,6 +61,11 @@ pub(crate) enum Command {
     /// Takes away what is older than [retention] says; the workers do so by themselves.
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// Erases a customer's personal data, and proves that nothing is left.
+    EraseCustomer(EraseCustomerArgs),
+    /// Verifies the chain of hashes over everything that was done.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -99,6 +106,8 @@ impl Command {
             Self::SafeMode(_) => "safe-mode",
             Self::Reconcile(_) => "reconcile",
             Self::Retention(_) => "retention",
+            Self::EraseCustomer(_) => "erase-customer",
+            Self::Audit(_) => "audit",
             Self::CheckConfig => "check-config",
         }
     }
@@ -119,6 +128,8 @@ impl Command {
             | Self::SafeMode(_)
             | Self::Reconcile(_)
             | Self::Retention(_)
+            | Self::EraseCustomer(_)
+            | Self::Audit(_)
             | Self::CheckConfig => true,
         }
     }
@@ -127,6 +138,7 @@ impl Command {
         match self {
             Self::Migrate(args) | Self::Status(args) => args.database_url.as_deref(),
             Self::Up(args) => args.database.database_url.as_deref(),
+            Self::Audit(command) => command.database_url(),
             Self::CheckConfig
             | Self::SafeMode(_)
             | Self::Reconcile(_)
@@ -137,6 +149,7 @@ impl Command {
             | Self::Requeue(_)
             | Self::Resolve(_)
             | Self::Gateway(_)
+            | Self::EraseCustomer(_)
             | Self::OrderService
             | Self::NotificationWorker => None,
         }

@@ -96,14 +96,14 @@ impl Watch {
     /// Gives positions, reads what has one, hands it on. Whether there may be more.
     async fn follow(&self, at: &mut Position) -> Result<bool, ServiceError> {
         let sequenced = self.store.sequence_events().await?;
-        let events = self.store.find_events_after(*at, COMMITS_MAX).await?;
-        let Some(last) = events.last().map(|event| event.position) else {
+        let page = self.store.find_events_after(*at, COMMITS_MAX).await?;
+        if page.through == *at {
             return Ok(sequenced > 0);
-        };
-        let batch: Batch = events.iter().map(prepare).collect();
-        *at = last;
+        }
+        let batch: Batch = page.events.iter().map(prepare).collect();
+        *at = page.through;
         // The tail moves first: who subscribes in between reads this batch from the database, and skips it in the ring.
-        self.tail.store(last.commit, Ordering::Release);
+        self.tail.store(at.commit, Ordering::Release);
         // Nobody watching is no error.
         self.ring.send(batch).ok();
         Ok(true)
@@ -200,13 +200,14 @@ impl Watcher {
 
     /// Reads on from the database. When it has nothing more, whatever follows is in the ring.
     async fn catch_up(&mut self) -> Result<(), countersign_store::StoreError> {
-        let events = self.store.find_events_after(self.at, COMMITS_MAX).await?;
-        if events.is_empty() {
+        let page = self.store.find_events_after(self.at, COMMITS_MAX).await?;
+        if page.through == self.at {
             self.from_store = false;
             return Ok(());
         }
-        let prepared: Vec<Prepared> = events.iter().map(prepare).collect();
+        let prepared: Vec<Prepared> = page.events.iter().map(prepare).collect();
         self.take(prepared.iter());
+        self.at = page.through;
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use self::layers::Layer;
 
 mod changes;
+mod audit;
 mod clouds;
 mod layers;
 mod letters;
@@ -28,6 +29,7 @@ mod webhooks;
 
 pub use self::{
     changes::{changed_keys, takes_effect},
+    audit::Audit,
     clouds::{Alibaba, NamedGaps, NumberedGaps, Tencent, TextsByKind},
     letters::{Bounces, Dkim},
     links::LinkKeyError,
@@ -58,6 +60,8 @@ pub struct Config {
     pub phone: Gateway,
     /// How partners' systems are told of orders.
     pub webhooks: Webhooks,
+    /// Where the end of the audit chain is told to.
+    pub audit: Audit,
     /// What links and codes are derived from.
     pub links: Links,
     /// Where the company keeps its own wording.

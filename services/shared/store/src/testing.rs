@@ -86,6 +86,19 @@ impl TestDatabase {
             .expect("a number named n")
     }
 
+    /// The bytes that a query of one row and one column `b` answers.
+    pub async fn bytes(&self, sql: &str) -> Vec<u8> {
+        let store = &self.store;
+        store
+            .connection()
+            .query_one_raw(Statement::from_string(store.backend(), sql))
+            .await
+            .expect("the query runs")
+            .expect("one row")
+            .try_get("", "b")
+            .expect("bytes named b")
+    }
+
     /// Changes rows as no repository would.
     pub async fn execute(&self, sql: &str) {
         let store = &self.store;
