@@ -87,7 +87,8 @@ impl ServiceError {
     pub(crate) fn order_erased() -> Self {
         Self::FailedPrecondition {
             reason: "ORDER_ERASED",
-            message: "the customer's data were erased; nothing more happens to the order".to_owned(),
+            message: "the customer's data were erased; nothing more happens to the order"
+                .to_owned(),
         }
     }
 

@@ -25,8 +25,8 @@ use tonic::{server::NamedService as _, service::Routes};
 
 use crate::{
     app::{
-        App, Deciding, erasures::Eraser, intake::Intake, numbers::Numbers, references::References, timers,
-        watch::Watch,
+        App, Deciding, erasures::Eraser, intake::Intake, numbers::Numbers, references::References,
+        timers, watch::Watch,
     },
     grpc::{
         feedback::FeedbackCalls, fulfillment::Fulfillment, intake::default_region, orders::Orders,

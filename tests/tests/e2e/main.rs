@@ -5,6 +5,7 @@ mod backlog;
 mod browser;
 mod canary;
 mod database;
+mod erasure;
 mod extremes;
 mod feedback;
 mod fulfilment;

@@ -1,6 +1,10 @@
 //! `erase-customer`: has a customer's personal data erased, and proves that nothing is left.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -134,9 +138,8 @@ fn report(erasure: &v1::Erasure) {
 }
 
 /// Codes of customers that are there, and of whom an anchor file says that they were erased.
-async fn codes_to_repeat(file: &PathBuf, config: &Config) -> anyhow::Result<Vec<String>> {
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+async fn codes_to_repeat(file: &Path, config: &Config) -> anyhow::Result<Vec<String>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let lines = AnchorLine::read_all(&text).with_context(|| file.display().to_string())?;
     let erased: Vec<_> = lines.iter().filter_map(AnchorLine::as_erased).collect();
     let key = roles::link_key(config)?;

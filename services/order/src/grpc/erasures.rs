@@ -60,10 +60,7 @@ impl Reference {
             },
             reason,
         };
-        match store
-            .begin_erasure(&new, inner.validate_only, now)
-            .await?
-        {
+        match store.begin_erasure(&new, inner.validate_only, now).await? {
             ErasureBegun::Begun(begun) => {
                 let now = self.eraser.go_on(begun.id, TURN).await?;
                 Ok(to_proto(&now.unwrap_or(*begun)))

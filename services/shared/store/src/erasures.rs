@@ -372,7 +372,11 @@ impl Store {
     }
 
     /// Remembered calls, the customer's record, and the check that nothing is left.
-    async fn erase_rest(&self, row: &erasures::Model, now: DateTime<Utc>) -> Result<(), StoreError> {
+    async fn erase_rest(
+        &self,
+        row: &erasures::Model,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let id = ErasureId::from_uuid(row.id);
         self.erase_requests(id, &row.customer).await?;
         let (kind, backend, code) = (self.kind, self.backend(), row.customer.clone());
@@ -396,7 +400,9 @@ impl Store {
             })
         })
         .await?;
-        let mut report = self.check_erasure(id, &row.customer, row.create_time).await?;
+        let mut report = self
+            .check_erasure(id, &row.customer, row.create_time)
+            .await?;
         report.orders = erasure(row.clone())?.report.orders;
         let left = report.left();
         let done = left == 0;
@@ -519,10 +525,7 @@ fn erasure(row: erasures::Model) -> Result<Erasure, StoreError> {
 }
 
 /// Counts an erased order in the record, in the order's own transaction.
-async fn count_order(
-    transaction: &DatabaseTransaction,
-    id: ErasureId,
-) -> Result<(), StoreError> {
+async fn count_order(transaction: &DatabaseTransaction, id: ErasureId) -> Result<(), StoreError> {
     let row = erasures::Entity::find_by_id(id.as_uuid())
         .lock_exclusive()
         .one(transaction)

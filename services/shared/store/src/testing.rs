@@ -99,6 +99,24 @@ impl TestDatabase {
             .expect("bytes named b")
     }
 
+    /// The bytes that a query of one column `b` answers, row by row; rows without are left out.
+    pub async fn all_bytes(&self, sql: &str) -> Vec<Vec<u8>> {
+        let store = &self.store;
+        store
+            .connection()
+            .query_all_raw(Statement::from_string(store.backend(), sql))
+            .await
+            .expect("the query runs")
+            .iter()
+            .filter_map(|row| {
+                let bytes = row.try_get::<Vec<u8>>("", "b");
+                bytes
+                    .or_else(|_| row.try_get::<String>("", "b").map(String::into_bytes))
+                    .ok()
+            })
+            .collect()
+    }
+
     /// Changes rows as no repository would.
     pub async fn execute(&self, sql: &str) {
         let store = &self.store;

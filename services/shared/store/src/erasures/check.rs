@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
-    document::DeliveryNote,
     erasure::{ERASED, erase_note, erase_round, is_clean},
     event::EventKind,
     ids::{DeliveryId, ErasureId, OrderId},
@@ -10,7 +9,11 @@ use countersign_domain::{
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use super::{DOING, ErasureReport, TableReport, keys, pseudonym_of};
+use super::{
+    DOING, ErasureReport, TableReport,
+    order::{keys, note},
+    pseudonym_of,
+};
 use crate::{
     Store,
     confirmations::round,
@@ -21,7 +24,6 @@ use crate::{
         surveyed_customers, surveys, tracking_events,
     },
     error::{During, StoreError},
-    rows::At,
 };
 
 /// Orders of a page.
@@ -93,7 +95,9 @@ impl Store {
             .during(DOING)?;
         // A record that was made afterwards is another matter.
         let record = record.filter(|row| row.create_time <= until);
-        report.rows("customers", &record.map_or(vec![], |row| vec![row]), |_| true);
+        report.rows("customers", &record.map_or(vec![], |row| vec![row]), |_| {
+            true
+        });
         let asked = surveyed_customers::Entity::find_by_id(code)
             .one(&self.db)
             .await
@@ -145,11 +149,7 @@ impl Store {
         let rows = by_order!(self, delivery_notes, ids);
         let mut left = 0;
         for row in &rows {
-            let at = At {
-                table: "delivery_notes",
-                row: &row.order_id,
-            };
-            let note: DeliveryNote = at.json("note", &row.note)?;
+            let note = note(row)?;
             left += usize::from(erase_note(&note) != note);
         }
         report.count("delivery_notes", rows.len(), left);

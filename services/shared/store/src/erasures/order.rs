@@ -120,13 +120,7 @@ impl Store {
         erase_events(transaction, id).await?;
         erase_rounds(transaction, id).await?;
         erase_notes(transaction, id).await?;
-        let run = async |sql: &str, values: Vec<Value>| {
-            transaction
-                .execute_raw(Statement::from_sql_and_values(backend, sql, values))
-                .await
-                .during(DOING)
-                .map(|_| ())
-        };
+        let run = |sql: &'static str, values: Vec<Value>| execute(transaction, sql, values);
         let key: Value = id.as_uuid().into();
         for sql in BY_ORDER {
             run(sql, vec![key.clone()]).await?;
@@ -166,6 +160,27 @@ impl Store {
         count_order(transaction, erasure.id).await?;
         Ok(true)
     }
+}
+
+async fn execute(
+    transaction: &DatabaseTransaction,
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<(), StoreError> {
+    let backend = transaction.get_database_backend();
+    transaction
+        .execute_raw(Statement::from_sql_and_values(backend, sql, values))
+        .await
+        .during(DOING)
+        .map(|_| ())
+}
+
+pub(super) fn note(row: &delivery_notes::Model) -> Result<DeliveryNote, StoreError> {
+    let at = At {
+        table: "delivery_notes",
+        row: &row.order_id,
+    };
+    at.json("note", &row.note)
 }
 
 /// Takes details and salts away; the commitments stay.
@@ -225,11 +240,7 @@ async fn erase_notes(transaction: &DatabaseTransaction, id: OrderId) -> Result<(
         .await
         .during(DOING)?;
     for row in rows {
-        let at = At {
-            table: "delivery_notes",
-            row: &row.order_id,
-        };
-        let note: DeliveryNote = at.json("note", &row.note)?;
+        let note = note(&row)?;
         delivery_notes::Entity::update_many()
             .set(delivery_notes::ActiveModel {
                 note: Set(json_text(DOING, &erase_note(&note))?),
@@ -286,8 +297,13 @@ async fn erase_act(
     if let Some(entry) = entry
         && let Some(salt) = entry.salt.and_then(|salt| Salt::try_from(salt).ok())
     {
-        let commitment =
-            act_commitment(&salt, &row.subject, &row.fingerprint, &row.reason, &row.result);
+        let commitment = act_commitment(
+            &salt,
+            &row.subject,
+            &row.fingerprint,
+            &row.reason,
+            &row.result,
+        );
         audit_entries::Entity::update_many()
             .set(audit_entries::ActiveModel {
                 salt: Set(None),

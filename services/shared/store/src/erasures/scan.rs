@@ -9,7 +9,7 @@ use countersign_domain::{
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use super::{DOING, keys, pseudonym_of};
+use super::{DOING, order::keys, pseudonym_of};
 use crate::{
     Store,
     delivery_rows::padded,
@@ -66,18 +66,19 @@ impl Store {
 
     /// Every e-mail address and telephone number of a customer, in small letters, numbers without their plus.
     async fn addresses(&self, customer: &str) -> Result<BTreeSet<String>, StoreError> {
-        let mut found = BTreeSet::new();
-        let mut add = |address: &str| {
-            let address = address.trim().trim_start_matches('+').to_lowercase();
-            // What is shorter would be found in other people's words.
-            if address.len() >= 7 {
-                found.insert(address);
-            }
-        };
+        let mut found = Addresses::default();
         let records = self.find_customers(&[customer]).await?;
         for record in records.values() {
-            record.profile.email.iter().for_each(|it| add(it.as_str()));
-            record.profile.phone.iter().for_each(|it| add(it.as_e164()));
+            record
+                .profile
+                .email
+                .iter()
+                .for_each(|it| found.add(it.as_str()));
+            record
+                .profile
+                .phone
+                .iter()
+                .for_each(|it| found.add(it.as_e164()));
         }
         let mut after = Uuid::nil();
         loop {
@@ -93,23 +94,35 @@ impl Store {
                 .await
                 .during(DOING)?;
             let Some(last) = ids.last() else {
-                return Ok(found);
+                return Ok(found.0);
             };
             after = *last;
             let ids: Vec<OrderId> = ids.into_iter().map(OrderId::from_uuid).collect();
             let orders: Vec<Order> = self.find_orders(&ids).await?;
             for order in &orders {
                 let terms = &order.terms;
-                terms.contact.email.iter().for_each(|it| add(it.as_str()));
-                terms.contact.phone.iter().for_each(|it| add(it.as_e164()));
-                terms.delivery.phone.iter().for_each(|it| add(it.as_e164()));
+                terms
+                    .contact
+                    .email
+                    .iter()
+                    .for_each(|it| found.add(it.as_str()));
+                terms
+                    .contact
+                    .phone
+                    .iter()
+                    .for_each(|it| found.add(it.as_e164()));
+                terms
+                    .delivery
+                    .phone
+                    .iter()
+                    .for_each(|it| found.add(it.as_e164()));
             }
             let messages = deliveries::Entity::find()
                 .filter(deliveries::Column::OrderId.is_in(keys(&ids)))
                 .all(&self.db)
                 .await
                 .during(DOING)?;
-            messages.iter().for_each(|row| add(&row.recipient));
+            messages.iter().for_each(|row| found.add(&row.recipient));
         }
     }
 
@@ -195,6 +208,20 @@ impl Store {
     }
 }
 
+/// Addresses in the one way of writing them that is looked for.
+#[derive(Default)]
+struct Addresses(BTreeSet<String>);
+
+impl Addresses {
+    fn add(&mut self, address: &str) {
+        let address = address.trim().trim_start_matches('+').to_lowercase();
+        // What is shorter would be found in other people's words.
+        if address.len() >= 7 {
+            self.0.insert(address);
+        }
+    }
+}
+
 /// Names that stand in answers about a customer.
 struct Wanted {
     /// Ids as they are written.
@@ -211,9 +238,9 @@ impl Wanted {
         // A field of an encoded message has its length before it, so that no longer code begins alike.
         let length = u8::try_from(self.customer.len()).unwrap_or(u8::MAX);
         about_order
-            || answer.windows(self.customer.len() + 1).any(|window| {
-                window.first() == Some(&length) && window[1..] == *self.customer
-            })
+            || answer
+                .windows(self.customer.len() + 1)
+                .any(|window| window.first() == Some(&length) && window[1..] == *self.customer)
     }
 }
 
