@@ -113,9 +113,8 @@ fn spell(columns: &str, sqlite: bool) -> String {
         };
         let (kind, size) = word.split_once(' ').unwrap_or((word, ""));
         let spelled = match (kind, sqlite) {
-            ("id", false) => "BINARY(16)".to_owned(),
+            ("id" | "salt", false) => "BINARY(16)".to_owned(),
             ("hash", false) => "BINARY(32)".to_owned(),
-            ("salt", false) => "BINARY(16)".to_owned(),
             ("bytes", false) => "MEDIUMBLOB".to_owned(),
             ("id" | "hash" | "salt" | "bytes", true) => "BLOB".to_owned(),
             ("time", false) => "DATETIME(6)".to_owned(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign_domain::{
-    ids::ErasureId,
+    ids::{DeliveryId, ErasureId, OrderId},
     text::{TextKind, checked_text},
 };
 use countersign_proto::v1;
@@ -117,8 +117,8 @@ fn refusal(obstacles: &Obstacles) -> ServiceError {
             ),
         };
     }
-    let messages = obstacles.messages.iter().map(|it| it.resource_name());
-    let unsent = obstacles.unsent.iter().map(|it| it.resource_name());
+    let messages = obstacles.messages.iter().map(DeliveryId::resource_name);
+    let unsent = obstacles.unsent.iter().map(OrderId::resource_name);
     let names: Vec<String> = messages.chain(unsent).collect();
     ServiceError::FailedPrecondition {
         reason: "MESSAGES_UNDER_WAY",

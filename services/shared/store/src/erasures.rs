@@ -4,35 +4,39 @@ use chrono::{DateTime, Utc};
 use countersign_domain::{
     chain::{EntryKind, erasure_hash},
     erasure::{ErasureState, pseudonym},
-    ids::{DeliveryId, ErasureId, OrderId},
-    message::DeliveryState,
+    ids::{ErasureId, OrderId},
     order::OrderState,
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait,
     QueryFilter, QueryOrder, QuerySelect, Statement,
 };
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     Store,
     chain::{CommitRows, fresh_commit},
-    entity::{customers, deliveries, erasures, orders, outbox},
+    entity::{customers, erasures, orders},
     error::{During, StoreError},
     policies::{ReferenceKind, bump},
-    rows::{At, cut, json_text},
+    rows::{cut, json_text},
 };
 
 mod check;
+mod obstacles;
 mod order;
+mod record;
 mod scan;
+
+pub use obstacles::Obstacles;
+pub use record::{Erasure, ErasureReport, TableReport};
+
+use obstacles::obstacles;
+use record::erasure;
 
 const DOING: &str = "erase a customer";
 /// Orders of a batch; each is a transaction of its own.
 const ORDERS: u64 = 20;
-/// Obstacles that are named.
-const NAMED: u64 = 10;
 
 /// An erasure that is asked for.
 #[derive(Clone, Debug)]
@@ -49,72 +53,6 @@ pub struct NewErasure {
     pub actor: String,
     /// Why.
     pub reason: String,
-}
-
-/// An erasure as it stands. Nothing in it tells who the customer was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Erasure {
-    /// Which.
-    pub id: ErasureId,
-    /// Keyed hash of the customer's code.
-    pub customer_hash: [u8; 32],
-    /// How far it has come.
-    pub state: ErasureState,
-    /// Who.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// What was found by the check at the end.
-    pub report: ErasureReport,
-    /// When it was asked for.
-    pub create_time: DateTime<Utc>,
-    /// When nothing was left.
-    pub finish_time: Option<DateTime<Utc>>,
-}
-
-/// What an erasure came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErasureReport {
-    /// Orders that were erased.
-    pub orders: u64,
-    /// Rows that were looked at afterwards, and those in which something was left.
-    pub tables: Vec<TableReport>,
-}
-
-impl ErasureReport {
-    /// Rows in which something was left.
-    pub fn left(&self) -> u64 {
-        self.tables.iter().map(|table| table.left).sum()
-    }
-}
-
-/// What was found in a table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableReport {
-    /// Which.
-    pub table: String,
-    /// Rows that were looked at.
-    pub looked_at: u64,
-    /// Rows in which something was left.
-    pub left: u64,
-}
-
-/// What stands in the way of an erasure: the first of each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Obstacles {
-    /// Orders that are not at their end.
-    pub orders: Vec<(OrderId, OrderState)>,
-    /// Messages under way.
-    pub messages: Vec<DeliveryId>,
-    /// Changes whose messages are not yet made.
-    pub unsent: Vec<OrderId>,
-}
-
-impl Obstacles {
-    /// Nothing stands in the way.
-    pub const fn is_empty(&self) -> bool {
-        self.orders.is_empty() && self.messages.is_empty() && self.unsent.is_empty()
-    }
 }
 
 /// What came of asking for an erasure.
@@ -227,81 +165,6 @@ impl Store {
         commit.push_entry(EntryKind::Erasure, &id.to_string(), None, hash);
         commit.insert(transaction, self.backend()).await?;
         Ok(ErasureBegun::Begun(Box::new(erasure(row)?)))
-    }
-
-    /// One erasure.
-    pub async fn find_erasure(&self, id: ErasureId) -> Result<Option<Erasure>, StoreError> {
-        erasures::Entity::find_by_id(id.as_uuid())
-            .one(&self.db)
-            .await
-            .during("find an erasure")?
-            .map(erasure)
-            .transpose()
-    }
-
-    /// The last erasure of a customer.
-    pub async fn find_last_erasure(
-        &self,
-        customer_hash: &[u8; 32],
-    ) -> Result<Option<Erasure>, StoreError> {
-        erasures::Entity::find()
-            .filter(erasures::Column::CustomerHash.eq(customer_hash.to_vec()))
-            .order_by_desc(erasures::Column::Id)
-            .one(&self.db)
-            .await
-            .during("find an erasure")?
-            .map(erasure)
-            .transpose()
-    }
-
-    /// Erasures that are not done, oldest first.
-    pub async fn list_unfinished_erasures(&self) -> Result<Vec<Erasure>, StoreError> {
-        erasures::Entity::find()
-            .filter(erasures::Column::State.ne(ErasureState::Done.as_str()))
-            .order_by_asc(erasures::Column::Id)
-            .limit(100)
-            .all(&self.db)
-            .await
-            .during("list erasures")?
-            .into_iter()
-            .map(erasure)
-            .collect()
-    }
-
-    /// Erasures that were done since a time.
-    pub async fn list_erasures_since(
-        &self,
-        since: Option<DateTime<Utc>>,
-    ) -> Result<Vec<Erasure>, StoreError> {
-        let since = since.unwrap_or(DateTime::UNIX_EPOCH);
-        erasures::Entity::find()
-            .filter(erasures::Column::FinishTime.gte(since))
-            .order_by_asc(erasures::Column::Id)
-            .all(&self.db)
-            .await
-            .during("list erasures")?
-            .into_iter()
-            .map(erasure)
-            .collect()
-    }
-
-    /// Codes of customers that have orders, in their order.
-    pub async fn list_order_customers(
-        &self,
-        after: &str,
-        limit: u64,
-    ) -> Result<Vec<String>, StoreError> {
-        orders::Entity::find()
-            .select_only()
-            .column(orders::Column::Customer)
-            .distinct()
-            .filter(orders::Column::Customer.gt(after))
-            .order_by_asc(orders::Column::Customer)
-            .limit(limit)
-            .into_tuple()
-            .all(&self.db)
-            .await
-            .during("list customers of orders")
     }
 
     /// Goes on with an erasure for one batch, and answers it as it stands then. Several processes may do so at once.
@@ -433,95 +296,6 @@ impl Store {
         report.orders = done.report.orders;
         Ok(report)
     }
-}
-
-async fn obstacles(
-    transaction: &DatabaseTransaction,
-    customer: &str,
-) -> Result<Obstacles, StoreError> {
-    let terminal = OrderState::ALL.iter().filter(|state| state.is_terminal());
-    let open: Vec<(Uuid, String)> = orders::Entity::find()
-        .select_only()
-        .column(orders::Column::Id)
-        .column(orders::Column::State)
-        .filter(orders::Column::Customer.eq(customer))
-        .filter(orders::Column::State.is_not_in(terminal.map(|state| state.as_str())))
-        .order_by_asc(orders::Column::Id)
-        .limit(NAMED)
-        .into_tuple()
-        .all(transaction)
-        .await
-        .during(DOING)?;
-    let orders = open
-        .into_iter()
-        .map(|(id, state)| {
-            let at = At {
-                table: "orders",
-                row: &id,
-            };
-            Ok((OrderId::from_uuid(id), at.word("state", &state)?))
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
-    let backend = transaction.get_database_backend();
-    let under_way: Vec<&str> = DeliveryState::ALL
-        .iter()
-        .filter(|state| !state.is_finished())
-        .map(|state| state.as_str())
-        .collect();
-    let marks = vec!["?"; under_way.len()].join(",");
-    let mut values: Vec<sea_orm::Value> = vec![customer.into()];
-    values.extend(under_way.iter().map(|state| (*state).into()));
-    let messages = deliveries::Entity::find()
-        .from_raw_sql(Statement::from_sql_and_values(
-            backend,
-            format!(
-                "SELECT d.* FROM orders o JOIN deliveries d ON d.order_id = o.id \
-                 WHERE o.customer = ? AND d.state IN ({marks}) LIMIT {NAMED}"
-            ),
-            values,
-        ))
-        .all(transaction)
-        .await
-        .during(DOING)?;
-    let unsent = outbox::Entity::find()
-        .from_raw_sql(Statement::from_sql_and_values(
-            backend,
-            format!(
-                "SELECT x.* FROM outbox x JOIN orders o ON o.id = x.order_id WHERE o.customer = ? LIMIT {NAMED}"
-            ),
-            [customer.into()],
-        ))
-        .all(transaction)
-        .await
-        .during(DOING)?;
-    Ok(Obstacles {
-        orders,
-        messages: messages
-            .iter()
-            .map(|row| DeliveryId::from_uuid(row.id))
-            .collect(),
-        unsent: unsent
-            .iter()
-            .map(|row| OrderId::from_uuid(row.order_id))
-            .collect(),
-    })
-}
-
-fn erasure(row: erasures::Model) -> Result<Erasure, StoreError> {
-    let at = At {
-        table: "erasures",
-        row: &row.id,
-    };
-    Ok(Erasure {
-        id: ErasureId::from_uuid(row.id),
-        customer_hash: at.hash("customer_hash", &row.customer_hash)?,
-        state: at.word("state", &row.state)?,
-        report: at.json("report", &row.report)?,
-        actor: row.actor,
-        reason: row.reason,
-        create_time: row.create_time,
-        finish_time: row.finish_time,
-    })
 }
 
 /// Counts an erased order in the record, in the order's own transaction.

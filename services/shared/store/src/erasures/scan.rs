@@ -122,7 +122,9 @@ impl Store {
                 .all(&self.db)
                 .await
                 .during(DOING)?;
-            messages.iter().for_each(|row| found.add(&row.recipient));
+            for row in &messages {
+                found.add(&row.recipient);
+            }
         }
     }
 
