@@ -19,6 +19,7 @@ mod m0007_webhooks;
 mod m0008_running;
 mod m0009_access_refusals;
 mod m0010_sending_counts;
+mod m0011_chain;
 mod table;
 
 pub use sea_orm_migration::{MigratorTrait, MigratorTraitSelf, SchemaManager};
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_running::Migration),
             Box::new(m0009_access_refusals::Migration),
             Box::new(m0010_sending_counts::Migration),
+            Box::new(m0011_chain::Migration),
         ]
     }
 }

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | `{id}` | `BINARY(16)`, a UUIDv7 | `BLOB` |
 //! | `{hash}` | `BINARY(32)` | `BLOB` |
+//! | `{salt}` | `BINARY(16)` | `BLOB` |
 //! | `{bytes}` | `MEDIUMBLOB` | `BLOB` |
 //! | `{time}` | `DATETIME(6)`, UTC | `DATETIME` |
 //! | `{key N}` | `VARCHAR(N)` compared byte for byte | `TEXT` |
@@ -112,10 +113,10 @@ fn spell(columns: &str, sqlite: bool) -> String {
         };
         let (kind, size) = word.split_once(' ').unwrap_or((word, ""));
         let spelled = match (kind, sqlite) {
-            ("id", false) => "BINARY(16)".to_owned(),
+            ("id" | "salt", false) => "BINARY(16)".to_owned(),
             ("hash", false) => "BINARY(32)".to_owned(),
             ("bytes", false) => "MEDIUMBLOB".to_owned(),
-            ("id" | "hash" | "bytes", true) => "BLOB".to_owned(),
+            ("id" | "hash" | "salt" | "bytes", true) => "BLOB".to_owned(),
             ("time", false) => "DATETIME(6)".to_owned(),
             ("time", true) => "DATETIME".to_owned(),
             ("key", false) => format!("VARCHAR({size}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"),

@@ -137,7 +137,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- define "countersign.config" -}}
 {{- $config := omit (deepCopy .root.Values.config) "extra" }}
 {{- if eq .role "order-service" }}
-{{- $config = omit $config "notification" "email" "sms" "phone" "webhooks" "templates" }}
+{{- $config = omit $config "notification" "email" "sms" "phone" "webhooks" "audit" "templates" }}
 {{- else }}
 {{- $worker := .root.Values.notificationWorker }}
 {{- $config = mergeOverwrite $config (dict "notification" (dict

@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use countersign_runtime::config::{Config, ConfigError, Sources};
 
 use crate::commands::{
+    audit::AuditCommand,
     bench::Bench,
+    erase_customer::EraseCustomerArgs,
     import::ImportArgs,
     operator::{DeadLettersArgs, GatewayCommand, RequeueArgs, ResolveArgs, SendingArgs},
     refusals::RefusalsArgs,
@@ -66,6 +68,11 @@ pub(crate) enum Command {
     StopSending(SendingArgs),
     /// Goes on with a channel that was stopped.
     ResumeSending(SendingArgs),
+    /// Erases a customer's personal data, and proves that nothing is left.
+    EraseCustomer(EraseCustomerArgs),
+    /// Verifies the chain of hashes over everything that was done.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -109,6 +116,8 @@ impl Command {
             Self::Refusals(_) => "refusals",
             Self::StopSending(_) => "stop-sending",
             Self::ResumeSending(_) => "resume-sending",
+            Self::EraseCustomer(_) => "erase-customer",
+            Self::Audit(_) => "audit",
             Self::CheckConfig => "check-config",
         }
     }
@@ -132,6 +141,8 @@ impl Command {
             | Self::Refusals(_)
             | Self::StopSending(_)
             | Self::ResumeSending(_)
+            | Self::EraseCustomer(_)
+            | Self::Audit(_)
             | Self::CheckConfig => true,
         }
     }
@@ -141,6 +152,7 @@ impl Command {
             Self::Migrate(args) | Self::Status(args) => args.database_url.as_deref(),
             Self::Up(args) => args.database.database_url.as_deref(),
             Self::Refusals(args) => args.database.database_url.as_deref(),
+            Self::Audit(command) => command.database_url(),
             Self::CheckConfig
             | Self::SafeMode(_)
             | Self::Reconcile(_)
@@ -153,6 +165,7 @@ impl Command {
             | Self::Gateway(_)
             | Self::StopSending(_)
             | Self::ResumeSending(_)
+            | Self::EraseCustomer(_)
             | Self::OrderService
             | Self::NotificationWorker => None,
         }

@@ -2,6 +2,7 @@
 
 mod account;
 mod alive;
+mod anchors;
 mod bell;
 mod bounces;
 mod callbacks;

@@ -21,6 +21,8 @@ pub(crate) struct Metrics {
     safe_mode: Gauge<u64>,
     retention_overdue: Gauge<f64>,
     sendings_refused: Counter<u64>,
+    chain_behind: Gauge<f64>,
+    anchor_overdue: Gauge<f64>,
 }
 
 impl Metrics {
@@ -82,6 +84,18 @@ impl Metrics {
                 .f64_gauge("oldest_due_age_seconds")
                 .with_unit("s")
                 .with_description("How long the oldest message that could go has been due")
+                .build(),
+            chain_behind: meter
+                .f64_gauge("audit_chain_behind_seconds")
+                .with_unit("s")
+                .with_description(
+                    "How long the oldest commit has waited for its place in the audit chain",
+                )
+                .build(),
+            anchor_overdue: meter
+                .f64_gauge("audit_anchor_overdue_seconds")
+                .with_unit("s")
+                .with_description("For how long the next anchor of the audit chain has been due")
                 .build(),
             unreadable_reports: meter
                 .u64_counter("unreadable_reports_total")
@@ -166,6 +180,14 @@ impl Metrics {
     pub(crate) fn webhook(&self, outcome: &'static str) {
         self.webhook_tries
             .add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    pub(crate) fn chain_behind(&self, seconds: f64) {
+        self.chain_behind.record(seconds, &[]);
+    }
+
+    pub(crate) fn anchor_overdue(&self, seconds: f64) {
+        self.anchor_overdue.record(seconds, &[]);
     }
 
     pub(crate) fn webhook_disabled(&self, reason: &'static str) {

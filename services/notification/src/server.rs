@@ -31,6 +31,7 @@ use tonic::{server::NamedService as _, service::Routes};
 
 use crate::{
     alive::Alive,
+    anchors::Anchors,
     bell::Bell,
     bounces::{folder::BounceFolder, webhook},
     callbacks::{self, twilio::TwilioCallbacks},
@@ -224,6 +225,12 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
     let fan_out = webhooks.clone().fan_out(lifecycle.soft());
     lifecycle.spawn("webhook events", fan_out);
     lifecycle.spawn("webhooks", webhooks.deliver(lifecycle.draining()));
+    let anchors = Anchors {
+        store: store.clone(),
+        config: config.audit.clone(),
+        metrics: metrics.clone(),
+    };
+    lifecycle.spawn("anchors", anchors.run(lifecycle.soft()));
     let dispatcher = Dispatcher {
         store,
         link_key: link_key.clone(),

@@ -85,6 +85,15 @@ impl ServiceError {
         Self::Internal(cause.into())
     }
 
+    /// The customer's data were erased, and nothing more happens to the order.
+    pub(crate) fn order_erased() -> Self {
+        Self::FailedPrecondition {
+            reason: "ORDER_ERASED",
+            message: "the customer's data were erased; nothing more happens to the order"
+                .to_owned(),
+        }
+    }
+
     /// The `etag` does not match: the resource was changed since the caller read it.
     pub(crate) const fn etag_mismatch() -> Self {
         Self::Aborted {

@@ -26,8 +26,8 @@ use tonic::{server::NamedService as _, service::Routes};
 
 use crate::{
     app::{
-        App, Deciding, intake::Intake, numbers::Numbers, references::References, timers,
-        watch::Watch,
+        App, Deciding, erasures::Eraser, intake::Intake, numbers::Numbers, references::References,
+        timers, watch::Watch,
     },
     grpc::{
         feedback::FeedbackCalls, fulfillment::Fulfillment, intake::default_region, orders::Orders,
@@ -88,8 +88,14 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         watch,
     });
     timers::spawn(&deciding, lifecycle);
+    let eraser = Eraser {
+        store: deciding.store.clone(),
+        link_key: deciding.link_key.clone(),
+    };
+    eraser.spawn(lifecycle);
     let reference = Reference {
         store: deciding.store.clone(),
+        eraser,
         default_region: default_region(&config.default_region),
     };
     let app = App {

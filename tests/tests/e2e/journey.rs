@@ -34,7 +34,7 @@ fn tracking(
 async fn an_order_goes_from_the_shop_to_the_door_on_every_database() {
     for database in TestDatabase::all().await {
         let system = System::start(database).await;
-        walk(&system).await;
+        Box::pin(walk(&system)).await;
         system.stock_agrees_with_orders().await;
     }
 }

@@ -7,6 +7,7 @@ mod callers;
 mod canary;
 mod cluster;
 mod database;
+mod erasure;
 mod extremes;
 mod feedback;
 mod fulfilment;

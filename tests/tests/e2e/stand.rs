@@ -38,7 +38,11 @@ impl Stand {
 
     /// Set up otherwise.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let system = System::sqlite().await;
+        Self::on(System::sqlite().await, change).await
+    }
+
+    /// Beside an order service that runs already.
+    pub(crate) async fn on(system: System, change: impl FnOnce(&mut Config)) -> Self {
         let http_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let grpc_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let pages = http_listener.local_addr().unwrap();

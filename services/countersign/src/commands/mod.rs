@@ -6,8 +6,10 @@ use countersign_runtime::{config::Config, reload::Reload};
 
 use crate::cli::Command;
 
+pub(crate) mod audit;
 pub(crate) mod bench;
 mod check_config;
+pub(crate) mod erase_customer;
 pub(crate) mod import;
 mod migrate;
 mod notification_worker;
@@ -43,6 +45,8 @@ pub(crate) async fn run(
         Command::Refusals(args) => refusals::run(args, config).await,
         Command::StopSending(args) => operator::stop_sending(args, config).await,
         Command::ResumeSending(args) => operator::resume_sending(args, config).await,
+        Command::EraseCustomer(args) => erase_customer::run(args, config).await,
+        Command::Audit(command) => audit::run(command, config).await,
         Command::CheckConfig => {
             check_config::run(config);
             Ok(ExitCode::SUCCESS)

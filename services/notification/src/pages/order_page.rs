@@ -128,6 +128,7 @@ async fn find_order(state: &PagesState, token: &str) -> Result<Order, Failure> {
     let order = store.find_order(found.unwrap_or(nobody)).await?;
     let now = store.now().await?;
     order
+        .filter(|order| !order.is_erased())
         .filter(|order| !(ended(order) && order.update_time + LINK_LIFE_AFTER_END <= now))
         .ok_or(Failure::Refused(Notice::NotFound))
 }

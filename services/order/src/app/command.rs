@@ -207,6 +207,9 @@ impl Deciding {
         for _ in 0..RUNS_MAX {
             let (order, now) =
                 tokio::try_join!(self.get(id), async { Ok(self.store.now().await?) })?;
+            if order.is_erased() {
+                return Err(ServiceError::order_erased());
+            }
             if !call.etag.is_empty() && call.etag != convert::order::etag(order.version) {
                 return Err(ServiceError::etag_mismatch());
             }

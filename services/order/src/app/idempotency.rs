@@ -61,6 +61,7 @@ keyed! {
     RecordTrackingEventRequest,
     CreateCustomerRequest,
     UpdateCustomerRequest,
+    EraseCustomerRequest,
     CreateProductRequest,
     UpdateProductRequest,
     UpdatePriceRequest,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use countersign_domain::ids::{
-    CommitId, ContactId, FeedbackId, HoldId, OrderId, OutboxId, TrackingEventId,
+    CommitId, ContactId, ErasureId, FeedbackId, HoldId, OrderId, OutboxId, TrackingEventId,
 };
 use countersign_store::RequestRecord;
 use uuid::Uuid;
@@ -35,6 +35,10 @@ impl Ids {
 
     pub(crate) fn contact(self) -> ContactId {
         ContactId::new_v7(self.now, &mut rng())
+    }
+
+    pub(crate) fn erasure(self) -> ErasureId {
+        ErasureId::new_v7(self.now, &mut rng())
     }
 
     pub(crate) fn feedback(self) -> FeedbackId {

@@ -1,6 +1,7 @@
 //! Use cases: load what a decision needs, let the domain decide, have the store write it.
 
 pub(crate) mod command;
+pub(crate) mod erasures;
 pub(crate) mod feedback_summary;
 pub(crate) mod filter;
 pub(crate) mod idempotency;

@@ -84,7 +84,14 @@ impl Deciding {
             TimerKind::Survey => Command::Survey,
         };
         match self.run(timer.order_id, &command, &Call::by_system()).await {
-            Ok(_) | Err(ServiceError::NotFound { .. }) => {}
+            Ok(_)
+            | Err(
+                ServiceError::NotFound { .. }
+                | ServiceError::FailedPrecondition {
+                    reason: "ORDER_ERASED",
+                    ..
+                },
+            ) => {}
             // A hold keeps a delivered order from being complete; releasing it does not set the timer again, so it waits.
             Err(ServiceError::FailedPrecondition { .. }) if timer.kind == TimerKind::Completion => {
                 self.store

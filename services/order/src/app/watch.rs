@@ -112,18 +112,21 @@ impl Watch {
     /// Gives positions, reads what has one, hands it on. Whether there may be more.
     async fn follow(&self, at: &mut Position) -> Result<bool, ServiceError> {
         let sequenced = self.store.sequence_events().await?;
-        let events = self.store.find_events_after(*at, COMMITS_MAX).await?;
-        let Some(last) = events.last().map(|event| event.position) else {
+        let page = self.store.find_events_after(*at, COMMITS_MAX).await?;
+        if page.through == *at {
             return Ok(sequenced > 0);
-        };
-        let callers = self.callers(&events, self.narrow_watchers() > 0).await?;
-        let batch: Batch = events
+        }
+        let callers = self
+            .callers(&page.events, self.narrow_watchers() > 0)
+            .await?;
+        let batch: Batch = page
+            .events
             .iter()
             .map(|event| prepare(event, &callers))
             .collect();
-        *at = last;
+        *at = page.through;
         // The tail moves first: who subscribes in between reads this batch from the database, and skips it in the ring.
-        self.tail.store(last.commit, Ordering::Release);
+        self.tail.store(at.commit, Ordering::Release);
         // Nobody watching is no error.
         self.ring.send(batch).ok();
         Ok(true)
@@ -246,22 +249,24 @@ impl Watcher {
 
     /// Reads on from the database. When it has nothing more, whatever follows is in the ring.
     async fn catch_up(&mut self) -> Result<(), StoreError> {
-        let events = self
+        let page = self
             .watch
             .store
             .find_events_after(self.at, COMMITS_MAX)
             .await?;
-        if events.is_empty() {
+        if page.through == self.at {
             self.from_store = false;
             return Ok(());
         }
         let matters = self.wanted.caller.is_some();
-        let callers = self.watch.callers(&events, matters).await?;
-        let prepared: Vec<Prepared> = events
+        let callers = self.watch.callers(&page.events, matters).await?;
+        let prepared: Vec<Prepared> = page
+            .events
             .iter()
             .map(|event| prepare(event, &callers))
             .collect();
         self.take(prepared.iter(), true);
+        self.at = page.through;
         Ok(())
     }
 

@@ -89,6 +89,7 @@ pub(crate) fn to_proto(order: &Order) -> v1::Order {
             .merged_into
             .map(|survivor| survivor.resource_name())
             .unwrap_or_default(),
+        erase_time: order.progress.erase_time.map(time::to_proto),
     }
 }
 

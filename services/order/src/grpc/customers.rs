@@ -175,7 +175,7 @@ impl Reference {
     }
 }
 
-fn code_of(name: &str) -> Result<&str, ServiceError> {
+pub(super) fn code_of(name: &str) -> Result<&str, ServiceError> {
     name.strip_prefix("customers/")
         .filter(|code| !code.is_empty())
         .ok_or_else(|| ServiceError::invalid("name", "must be customers/{code}"))
@@ -308,6 +308,27 @@ impl CustomerService for Reference {
         })
         .await?;
         Ok(done)
+    }
+
+    async fn erase_customer(
+        &self,
+        request: Request<v1::EraseCustomerRequest>,
+    ) -> Result<Response<v1::Erasure>, Status> {
+        Ok(Response::new(self.erase(request).await?))
+    }
+
+    async fn get_erasure(
+        &self,
+        request: Request<v1::GetErasureRequest>,
+    ) -> Result<Response<v1::Erasure>, Status> {
+        Ok(Response::new(self.erasure(&request.get_ref().name).await?))
+    }
+
+    async fn verify_erasure(
+        &self,
+        request: Request<v1::VerifyErasureRequest>,
+    ) -> Result<Response<v1::Erasure>, Status> {
+        Ok(Response::new(self.verify(&request.get_ref().name).await?))
     }
 
     type ImportCustomersStream = Rows;

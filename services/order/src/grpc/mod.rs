@@ -4,6 +4,7 @@ mod call;
 mod catalog;
 mod commands;
 mod customers;
+mod erasures;
 mod export;
 pub(crate) mod feedback;
 pub(crate) mod fulfillment;

@@ -66,7 +66,11 @@ impl App {
             &mut violations,
         )
         .await?;
-        let id = self.deciding.get(parts.id).await?.id;
+        let order = self.deciding.get(parts.id).await?;
+        if order.is_erased() {
+            return Err(ServiceError::order_erased().into());
+        }
+        let id = order.id;
         let given = parts.inner.contact.clone().unwrap_or_default();
         let direction = match v1::ContactDirection::try_from(given.direction) {
             Ok(v1::ContactDirection::Inbound) => Some("INBOUND".to_owned()),

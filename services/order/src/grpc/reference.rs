@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::call::{caller_of, key_of};
 use crate::{
     app::{
+        erasures::Eraser,
         idempotency::{Answer, CallKey, Keyed},
         make::Ids,
     },
@@ -30,6 +31,7 @@ pub(crate) const RUNS_MAX: u32 = 5;
 #[derive(Clone, Debug)]
 pub(crate) struct Reference {
     pub(crate) store: Store,
+    pub(crate) eraser: Eraser,
     pub(crate) default_region: Option<countersign_domain::place::CountryCode>,
 }
 

@@ -66,6 +66,8 @@ codes! {
         FeedbackReceived = "order.feedback_received",
         /// What the customer was unhappy with was followed up.
         FeedbackResolved = "order.feedback_resolved",
+        /// The customer's data were erased; goods, amounts and states are left.
+        Erased = "order.erased",
     }
 }
 

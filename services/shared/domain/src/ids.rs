@@ -209,6 +209,8 @@ typed_ids! {
     DeliveryId => "deliveries";
     /// One delivery note of an order's revision.
     DeliveryNoteId => "deliveryNotes";
+    /// A customer whose data are erased.
+    ErasureId => "erasures";
     /// What a customer said about one delivery.
     FeedbackId => "feedback";
     /// One hold on an order.

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod catalog;
+pub mod chain;
 mod code;
 pub mod confirmation;
 pub mod contact_hours;
@@ -12,6 +13,7 @@ pub mod customer;
 pub mod decide;
 pub mod document;
 pub mod email;
+pub mod erasure;
 pub mod event;
 pub mod feedback;
 pub mod hold;

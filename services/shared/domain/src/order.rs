@@ -280,6 +280,9 @@ pub struct Progress {
     /// Until when the customer may say how it was; set when the goods arrive, where the policy asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feedback_until: Option<DateTime<Utc>>,
+    /// When the customer's data were erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erase_time: Option<DateTime<Utc>>,
 }
 
 /// A customer's order.
@@ -332,6 +335,11 @@ pub struct Order {
 }
 
 impl Order {
+    /// The customer's data are gone, and nothing more happens to the order.
+    pub const fn is_erased(&self) -> bool {
+        self.progress.erase_time.is_some()
+    }
+
     /// Moves to a state and notes when it was reached first.
     pub(crate) fn enter(&mut self, state: OrderState, now: DateTime<Utc>) {
         self.state = state;

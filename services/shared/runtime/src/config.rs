@@ -16,6 +16,7 @@ use self::layers::Layer;
 
 mod callers;
 mod changes;
+mod audit;
 mod clouds;
 mod layers;
 mod letters;
@@ -33,6 +34,7 @@ pub(crate) use self::callers::role_of;
 pub use self::{
     callers::{CallerCertificate, Callers, CallersJwt, CallersTls, Client},
     changes::{changed_keys, takes_effect},
+    audit::Audit,
     clouds::{Alibaba, NamedGaps, NumberedGaps, Tencent, TextsByKind},
     letters::{Bounces, Dkim},
     limits::{CallerLimits, Limits},
@@ -73,6 +75,8 @@ pub struct Config {
     pub limits: Limits,
     /// How many texts and calls may go out, to whom, and what they may cost.
     pub sending: Sending,
+    /// Where the end of the audit chain is told to.
+    pub audit: Audit,
     /// What links and codes are derived from.
     pub links: Links,
     /// Where the company keeps its own wording.

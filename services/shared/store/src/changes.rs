@@ -10,14 +10,15 @@ use uuid::Uuid;
 
 use crate::{
     Store,
+    chain::CommitRows,
     confirmations::{CONFIRMATIONS, push_round, update_round},
     customers::change_credit,
     documents::{insert_delivery_note, put_service_pack},
     entity::{order_lines, order_numbers, orders},
     error::{During, StoreError},
     feedback::put_feedback,
-    intake::{COMMITS, OUTBOX, push_messages},
-    order_rows::{EVENTS, LINES, hold_count, push_event, push_line, queue_rank},
+    intake::{OUTBOX, push_messages},
+    order_rows::{LINES, hold_count, push_line, queue_rank},
     requests::{RequestRecord, insert_request},
     rows::{int, json_text},
     stock::change_stock,
@@ -101,13 +102,18 @@ impl Store {
         commit: CommitId,
         changes: &[(&Change, &SaveExtras)],
     ) -> Result<Step, StoreError> {
-        for (ordinal, (change, extras)) in (0..).zip(changes) {
-            let step = self
-                .write_change(transaction, (commit, ordinal), change, extras)
-                .await?;
+        for (change, extras) in changes {
+            let step = self.write_change(transaction, change, extras).await?;
             if let Step::Stop(_) = step {
                 return Ok(step);
             }
+        }
+        if let Some((first, _)) = changes.first() {
+            let mut commit = CommitRows::new(commit, first.event.create_time);
+            for (change, _) in changes {
+                commit.push_event(&change.event)?;
+            }
+            commit.insert(transaction, self.backend()).await?;
         }
         // Goods may move between the orders, so only the sum must be there.
         let stock = net(changes
@@ -119,11 +125,10 @@ impl Store {
         Ok(Step::Go)
     }
 
-    /// Everything of a change but the stock.
+    /// Everything of a change but its event and the stock.
     async fn write_change(
         &self,
         transaction: &DatabaseTransaction,
-        (commit, ordinal): (CommitId, i32),
         change: &Change,
         extras: &SaveExtras,
     ) -> Result<Step, StoreError> {
@@ -151,18 +156,6 @@ impl Store {
         {
             insert_number(transaction, number, change).await?;
         }
-        if ordinal == 0 {
-            COMMITS
-                .insert(
-                    transaction,
-                    backend,
-                    vec![commit.as_uuid().into(), now.into()],
-                )
-                .await?;
-        }
-        let mut events = Vec::new();
-        push_event(&mut events, commit, ordinal, &change.event)?;
-        EVENTS.insert(transaction, backend, events).await?;
         let mut messages = Vec::new();
         push_messages(&mut messages, change, &extras.outbox_ids)?;
         OUTBOX.insert(transaction, backend, messages).await?;

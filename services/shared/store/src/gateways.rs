@@ -15,7 +15,7 @@ use crate::{
     bulk::Bulk,
     entity::gateways,
     error::{During, StoreError},
-    operator_acts::{Earlier, Entry, earlier, gateway_subject},
+    operator_acts::{Acts, Earlier, Entry, earlier, gateway_subject},
     rows::{At, cut},
 };
 
@@ -211,9 +211,9 @@ impl Store {
             outcome: ActOutcome::Done,
             result: &(),
         };
-        let mut values = Vec::new();
-        call.push(&mut values, &entry, now)?;
-        self.insert_acts(transaction, values).await?;
+        let mut acts = Acts::default();
+        call.push(&mut acts, &entry, now)?;
+        self.insert_acts(transaction, acts).await?;
         Ok(Acted::Answered((), ActOutcome::Done))
     }
 

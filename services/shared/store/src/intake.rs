@@ -9,21 +9,16 @@ use uuid::Uuid;
 use crate::{
     Store,
     bulk::Bulk,
+    chain::CommitRows,
     confirmations::{CONFIRMATIONS, push_round},
     customers::change_credit,
     error::{During, StoreError},
     links::{LINKS, push_link},
-    order_rows::{EVENTS, LINES, ORDERS, push_event, push_line, push_order},
+    order_rows::{LINES, ORDERS, push_line, push_order},
     requests::{REQUESTS, RequestRecord, push_request},
     rows::{int, json_text},
     stock::change_stock,
     timers::{TIMERS, push_timer},
-};
-
-pub(crate) const COMMITS: Bulk = Bulk {
-    operation: "insert commits",
-    table: "commits",
-    columns: &["id", "create_time"],
 };
 
 pub(crate) const OUTBOX: Bulk = Bulk {
@@ -139,8 +134,10 @@ impl Store {
         Box::pin(async move {
             let backend = self.backend();
             let mut batch = Batch::default();
-            for (ordinal, row) in (0_i32..).zip(rows) {
-                batch.push(commit, ordinal, row, now)?;
+            let mut commit = CommitRows::new(commit, now);
+            for row in rows {
+                batch.push(row, now)?;
+                commit.push_event(&row.change.event)?;
             }
             // The requests come first: a rival with the same id waits on its row, not in the middle of the work.
             REQUESTS
@@ -148,14 +145,7 @@ impl Store {
                 .await?;
             ORDERS.insert(transaction, backend, batch.orders).await?;
             LINES.insert(transaction, backend, batch.lines).await?;
-            COMMITS
-                .insert(
-                    transaction,
-                    backend,
-                    vec![commit.as_uuid().into(), now.into()],
-                )
-                .await?;
-            EVENTS.insert(transaction, backend, batch.events).await?;
+            commit.insert(transaction, backend).await?;
             OUTBOX.insert(transaction, backend, batch.outbox).await?;
             CONFIRMATIONS
                 .insert(transaction, backend, batch.rounds)
@@ -190,7 +180,6 @@ struct Batch {
     requests: Vec<Value>,
     orders: Vec<Value>,
     lines: Vec<Value>,
-    events: Vec<Value>,
     outbox: Vec<Value>,
     rounds: Vec<Value>,
     timers: Vec<Value>,
@@ -198,20 +187,13 @@ struct Batch {
 }
 
 impl Batch {
-    fn push(
-        &mut self,
-        commit: CommitId,
-        ordinal: i32,
-        row: &IntakeRow,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+    fn push(&mut self, row: &IntakeRow, now: DateTime<Utc>) -> Result<(), StoreError> {
         let change = &row.change;
         push_request(&mut self.requests, &row.request, now);
         push_order(&mut self.orders, &change.order)?;
         for line in &change.order.lines {
             push_line(&mut self.lines, change.order.id, line)?;
         }
-        push_event(&mut self.events, commit, ordinal, &change.event)?;
         push_messages(&mut self.outbox, change, &row.outbox_ids)?;
         for round in &change.rounds {
             push_round(&mut self.rounds, round)?;

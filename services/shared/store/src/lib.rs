@@ -5,10 +5,13 @@
 #![warn(missing_docs)]
 
 mod access_refusals;
+mod anchors;
 mod attempt_results;
 mod attempts;
 mod bulk;
 mod catalog;
+mod chain;
+mod chain_walk;
 mod changes;
 mod claims;
 mod confirmations;
@@ -21,6 +24,7 @@ mod delivery_news;
 mod delivery_rows;
 mod documents;
 mod entity;
+mod erasures;
 mod error;
 mod events;
 mod feedback;
@@ -56,6 +60,7 @@ mod rows;
 mod safe_mode;
 mod send_checks;
 mod sending_counts;
+mod sequence;
 mod stock;
 mod surveys;
 #[cfg(feature = "testing")]
@@ -75,16 +80,19 @@ mod webhooks;
 mod yardstick;
 
 pub use access_refusals::AccessRefusal;
+pub use anchors::AnchorClaim;
 pub use attempt_results::{Finish, NextStep, Refused, Verdict};
 pub use attempts::{AttemptRecord, Start, StartOutcome};
 pub use catalog::{Page, PriceKey, Put};
+pub use chain_walk::ChainProgress;
 pub use changes::{SaveExtras, Saved};
 pub use connection::{DatabaseKind, Probe, Settings, Store};
 pub use dead_letters::{DeadLetter, DeadLetterKey, DeadLetterQuery};
 pub use deliveries::Claimed;
 pub use delivery_news::News;
+pub use erasures::{Erasure, ErasureBegun, ErasureReport, NewErasure, Obstacles, TableReport};
 pub use error::StoreError;
-pub use events::{Position, PositionedEvent};
+pub use events::{EventPage, Position, PositionedEvent};
 pub use feedback_list::{FeedbackField, FeedbackFilter, FeedbackKey, FeedbackQuery};
 pub use feedback_summary::{AskedCount, FeedbackGrouping, StarsCount};
 pub use gateways::{GatewayRecord, SYSTEM};
@@ -112,6 +120,7 @@ pub use requeues::{BulkRequeued, FreshIds};
 pub use resolutions::Resolution;
 pub use retention::{ClosedOrders, Purged};
 pub use safe_mode::SafeMode;
+pub use sequence::ChainHead;
 pub use tracking::Contact as RecordedContact;
 pub use webhooks::{
     NewWebhookEndpoint, REPLAY_MAX, ReplaySelection, Replayed, TestEvent, TooManyKeys,

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
+    chain::{ActFields, EntryKind, Hash, Salt, act_commitment, act_hash},
     ids::DeliveryId,
     operator::{ActKind, ActOutcome},
 };
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     Store,
     bulk::Bulk,
+    chain::{CommitRows, fresh_commit, fresh_salt},
     entity::operator_acts,
     error::{During, StoreError},
     rows::{At, cut, int, json_text},
@@ -94,6 +96,14 @@ pub(crate) struct Entry<'a, T> {
     pub(crate) result: &'a T,
 }
 
+/// Rows of the table, and what puts them into the audit chain.
+#[derive(Default)]
+pub(crate) struct Acts {
+    rows: Vec<Value>,
+    records: Vec<(Uuid, Salt, Hash)>,
+    time: DateTime<Utc>,
+}
+
 impl ActCall {
     /// An act that is not asked for by a call which could come twice. `id` is new and in order of time.
     pub fn own(id: Uuid, actor: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -109,25 +119,44 @@ impl ActCall {
         }
     }
 
-    /// Appends the record of an act to rows of the table.
+    /// Appends the record of an act.
     pub(crate) fn push<T: Serialize>(
         &self,
-        values: &mut Vec<Value>,
+        acts: &mut Acts,
         entry: &Entry<'_, T>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        values.extend([
+        let generation = int(ACTS.operation, entry.generation)?;
+        let (actor, approver) = (cut(&self.actor, 64), cut(&self.approver, 64));
+        let reason = cut(&self.reason, 500);
+        let result = json_text(ACTS.operation, entry.result)?;
+        let salt = fresh_salt();
+        let commitment = act_commitment(&salt, entry.subject, &self.fingerprint, &reason, &result);
+        let fields = ActFields {
+            id: self.id,
+            request_hash: &self.request_hash,
+            action: entry.action.as_str(),
+            generation,
+            outcome: entry.outcome.as_str(),
+            actor: &actor,
+            approver: &approver,
+            create_time: now,
+        };
+        acts.records
+            .push((self.id, salt, act_hash(&fields, &commitment)));
+        acts.time = now;
+        acts.rows.extend([
             self.id.into(),
             self.request_hash.to_vec().into(),
             self.fingerprint.to_vec().into(),
             entry.subject.into(),
             entry.action.as_str().into(),
-            int(ACTS.operation, entry.generation)?.into(),
+            generation.into(),
             entry.outcome.as_str().into(),
-            cut(&self.actor, 64).into(),
-            cut(&self.approver, 64).into(),
-            cut(&self.reason, 500).into(),
-            json_text(ACTS.operation, entry.result)?.into(),
+            actor.into(),
+            approver.into(),
+            reason.into(),
+            result.into(),
             now.into(),
         ]);
         Ok(())
@@ -186,9 +215,17 @@ impl Store {
     pub(crate) async fn insert_acts(
         &self,
         transaction: &DatabaseTransaction,
-        values: Vec<Value>,
+        acts: Acts,
     ) -> Result<(), StoreError> {
-        ACTS.insert(transaction, self.backend(), values).await
+        if acts.records.is_empty() {
+            return Ok(());
+        }
+        let mut commit = CommitRows::new(fresh_commit(acts.time), acts.time);
+        for (id, salt, hash) in &acts.records {
+            commit.push_entry(EntryKind::Act, &id.to_string(), Some(salt), *hash);
+        }
+        ACTS.insert(transaction, self.backend(), acts.rows).await?;
+        commit.insert(transaction, self.backend()).await
     }
 
     /// Runs an act again that met a rival with the same request id: the second run finds what the rival did.

@@ -18,7 +18,7 @@ use crate::{
     connection::DatabaseKind,
     entity::opt_outs,
     error::{During, StoreError},
-    operator_acts::{Earlier, Entry, earlier},
+    operator_acts::{Acts, Earlier, Entry, earlier},
     rows::At,
 };
 
@@ -183,10 +183,7 @@ impl Store {
         } else {
             ActOutcome::Done
         };
-        let mut subject = "recipients/".to_owned();
-        for byte in recipient_hash {
-            write!(subject, "{byte:02x}").ok();
-        }
+        let subject = recipient_subject(recipient_hash.as_slice());
         let entry = Entry {
             subject: &subject,
             action: if allowed {
@@ -198,11 +195,20 @@ impl Store {
             outcome,
             result: &channel,
         };
-        let mut values = Vec::new();
-        call.push(&mut values, &entry, now)?;
-        self.insert_acts(transaction, values).await?;
+        let mut acts = Acts::default();
+        call.push(&mut acts, &entry, now)?;
+        self.insert_acts(transaction, acts).await?;
         Ok(Acted::Answered((), outcome))
     }
+}
+
+/// What acts about a recipient are filed under.
+pub(crate) fn recipient_subject(hash: &[u8]) -> String {
+    let mut subject = "recipients/".to_owned();
+    for byte in hash {
+        write!(subject, "{byte:02x}").ok();
+    }
+    subject
 }
 
 /// Puts a reason on record. One that stops everything takes the place of one that stops courtesy only.

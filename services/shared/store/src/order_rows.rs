@@ -1,6 +1,7 @@
 //! Orders, lines and events as rows, and back.
 
 use countersign_domain::{
+    chain::{EventFields, Hash, details_commitment, event_hash},
     event::{EventDetails, OrderEvent},
     ids::{CommitId, OrderId},
     line::{LineCounters, LineExtras, OrderLine},
@@ -14,6 +15,7 @@ use sea_orm::Value;
 
 use crate::{
     bulk::Bulk,
+    chain::fresh_salt,
     entity::{order_events, order_lines, orders},
     error::StoreError,
     rows::{At, int, json_text},
@@ -167,31 +169,49 @@ pub(crate) const EVENTS: Bulk = Bulk {
         "actor",
         "create_time",
         "details",
+        "salt",
+        "hash",
     ],
 };
 
-/// Appends a row of [`EVENTS`].
+/// Appends a row of [`EVENTS`] and answers its hash in the audit chain.
 pub(crate) fn push_event(
     values: &mut Vec<Value>,
     commit: CommitId,
     ordinal: i32,
     event: &OrderEvent,
-) -> Result<(), StoreError> {
+) -> Result<Hash, StoreError> {
     const DOING: &str = "insert order events";
+    let revision = int(DOING, event.revision)?;
+    let details = json_text(DOING, &event.details)?;
+    let salt = fresh_salt();
+    let fields = EventFields {
+        order: event.order_id.as_uuid(),
+        version: event.version,
+        kind: event.kind.as_str(),
+        revision,
+        from_state: event.from_state.as_str(),
+        to_state: event.to_state.as_str(),
+        actor: &event.actor,
+        create_time: event.create_time,
+    };
+    let hash = event_hash(&fields, &details_commitment(&salt, &details));
     values.extend([
         commit.as_uuid().into(),
         ordinal.into(),
         event.order_id.as_uuid().into(),
         event.version.into(),
         event.kind.as_str().into(),
-        int(DOING, event.revision)?.into(),
+        revision.into(),
         event.from_state.as_str().into(),
         event.to_state.as_str().into(),
         event.actor.as_str().into(),
         event.create_time.into(),
-        json_text(DOING, &event.details)?.into(),
+        details.into(),
+        salt.to_vec().into(),
+        hash.to_vec().into(),
     ]);
-    Ok(())
+    Ok(hash)
 }
 
 /// Puts an order together from its row and its lines.

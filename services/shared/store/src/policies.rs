@@ -1,11 +1,16 @@
 //! Policies, rules, and the counters that tell caches to look again.
 
 use chrono::{DateTime, Utc};
-use countersign_domain::{audit::AuditRule, policy::OrderPolicy};
+use countersign_domain::{
+    audit::AuditRule,
+    chain::{EntryKind, version_hash},
+    policy::OrderPolicy,
+};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, QueryOrder, Statement};
 
 use crate::{
     Store,
+    chain::{CommitRows, fresh_commit, version_key},
     connection::DatabaseKind,
     entity::{audit_rules, order_policies, reference_versions},
     error::{During, StoreError},
@@ -141,10 +146,19 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         const DOING: &str = "insert a policy";
+        let version = int(DOING, policy.version)?;
+        let content = json_text(DOING, policy)?;
+        let commit = version_commit(
+            EntryKind::Policy,
+            &policy.order_type,
+            version,
+            &content,
+            now,
+        );
         let row = order_policies::ActiveModel {
             order_type: Set(policy.order_type.clone()),
-            version: Set(int(DOING, policy.version)?),
-            policy: Set(json_text(DOING, policy)?),
+            version: Set(version),
+            policy: Set(content),
             create_time: Set(now),
         };
         let transaction = self.begin_write().await?;
@@ -156,6 +170,7 @@ impl Store {
                 .exec_without_returning(&transaction)
                 .await
                 .during(DOING)?;
+            commit.insert(&transaction, self.backend()).await?;
             bump(&transaction, self.kind, ReferenceKind::Policies).await
         }
         .await;
@@ -199,10 +214,13 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         const DOING: &str = "insert a rule";
+        let version = int(DOING, rule.version)?;
+        let content = json_text(DOING, rule)?;
+        let commit = version_commit(EntryKind::Rule, &rule.id, version, &content, now);
         let row = audit_rules::ActiveModel {
             id: Set(rule.id.clone()),
-            version: Set(int(DOING, rule.version)?),
-            rule: Set(json_text(DOING, rule)?),
+            version: Set(version),
+            rule: Set(content),
             create_time: Set(now),
         };
         let transaction = self.begin_write().await?;
@@ -214,11 +232,26 @@ impl Store {
                 .exec_without_returning(&transaction)
                 .await
                 .during(DOING)?;
+            commit.insert(&transaction, self.backend()).await?;
             bump(&transaction, self.kind, ReferenceKind::Policies).await
         }
         .await;
         new_or_not(self.conclude(transaction, result).await)
     }
+}
+
+/// What puts a version of a policy or a rule into the audit chain.
+fn version_commit(
+    kind: EntryKind,
+    name: &str,
+    version: i32,
+    content: &str,
+    now: DateTime<Utc>,
+) -> CommitRows {
+    let hash = version_hash(kind.as_str(), name, version, content, now);
+    let mut commit = CommitRows::new(fresh_commit(now), now);
+    commit.push_entry(kind, &version_key(name, version), None, hash);
+    commit
 }
 
 /// False when one of the rows was there already.

@@ -233,9 +233,9 @@ impl Store {
             outcome: ActOutcome::Done,
             result: &(),
         };
-        let mut values = Vec::new();
-        call.push(&mut values, &entry, now)?;
-        self.insert_acts(transaction, values).await?;
+        let mut acts = Acts::default();
+        call.push(&mut acts, &entry, now)?;
+        self.insert_acts(transaction, acts).await?;
         if state == DeliveryState::InDoubt {
             let failed = [(delivery.order_id.as_uuid(), seq, step)];
             hurry(transaction, &rows, &failed, now).await?;

@@ -22,7 +22,7 @@ use crate::{
     delivery_rows::{DELIVERIES, delivery, lock_orders_deliveries, padded, push_delivery},
     entity::{deliveries, gateways},
     error::{During, StoreError},
-    operator_acts::{Earlier, Entry, earlier, last_act},
+    operator_acts::{Acts, Earlier, Entry, earlier, last_act},
     rows::At,
     send_checks::Current,
 };
@@ -70,7 +70,7 @@ struct Successor {
 struct Batch {
     old: Vec<Uuid>,
     deliveries: Vec<sea_orm::Value>,
-    acts: Vec<sea_orm::Value>,
+    acts: Acts,
 }
 
 impl Store {
@@ -116,7 +116,7 @@ impl Store {
         let Some(row) = rows.iter().find(|row| row.id == id.as_uuid()) else {
             return Ok(Acted::NotFound);
         };
-        let mut acts = Vec::new();
+        let mut acts = Acts::default();
         if row.state == DeliveryState::Requeued.as_str()
             && let Some(made) = successor(&rows, row)
         {
@@ -344,7 +344,7 @@ fn next_generation(
 
 /// Appends the record of one message.
 fn record(
-    values: &mut Vec<sea_orm::Value>,
+    acts: &mut Acts,
     call: &ActCall,
     row: &deliveries::Model,
     outcome: ActOutcome,
@@ -358,7 +358,7 @@ fn record(
         outcome,
         result: &Successor { delivery: made },
     };
-    call.push(values, &entry, now)
+    call.push(acts, &entry, now)
 }
 
 /// What tells one message's part of a bulk.

@@ -14,7 +14,7 @@ use crate::{
     delivery_rows::{Standing, delivery, lock_orders_deliveries, open_gates},
     entity::deliveries,
     error::{During, StoreError},
-    operator_acts::{Earlier, Entry, earlier, last_act},
+    operator_acts::{Acts, Earlier, Entry, earlier, last_act},
 };
 
 const DOING: &str = "resolve a delivery";
@@ -111,9 +111,9 @@ impl Store {
             outcome,
             result: &(),
         };
-        let mut values = Vec::new();
-        call.push(&mut values, &entry, now)?;
-        self.insert_acts(transaction, values).await?;
+        let mut acts = Acts::default();
+        call.push(&mut acts, &entry, now)?;
+        self.insert_acts(transaction, acts).await?;
         if outcome == ActOutcome::Already {
             return Ok(Acted::Answered(delivery(row.clone())?, outcome));
         }

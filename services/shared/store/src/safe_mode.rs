@@ -99,9 +99,9 @@ impl Store {
             outcome: ActOutcome::Done,
             result: &(),
         };
-        let mut values = Vec::new();
-        call.push(&mut values, &entry, now)?;
-        self.insert_acts(transaction, values).await?;
+        let mut acts = Acts::default();
+        call.push(&mut acts, &entry, now)?;
+        self.insert_acts(transaction, acts).await?;
         Ok(true)
     }
 

@@ -86,6 +86,37 @@ impl TestDatabase {
             .expect("a number named n")
     }
 
+    /// The bytes that a query of one row and one column `b` answers.
+    pub async fn bytes(&self, sql: &str) -> Vec<u8> {
+        let store = &self.store;
+        store
+            .connection()
+            .query_one_raw(Statement::from_string(store.backend(), sql))
+            .await
+            .expect("the query runs")
+            .expect("one row")
+            .try_get("", "b")
+            .expect("bytes named b")
+    }
+
+    /// The bytes that a query of one column `b` answers, row by row; rows without are left out.
+    pub async fn all_bytes(&self, sql: &str) -> Vec<Vec<u8>> {
+        let store = &self.store;
+        store
+            .connection()
+            .query_all_raw(Statement::from_string(store.backend(), sql))
+            .await
+            .expect("the query runs")
+            .iter()
+            .filter_map(|row| {
+                let bytes = row.try_get::<Vec<u8>>("", "b");
+                bytes
+                    .or_else(|_| row.try_get::<String>("", "b").map(String::into_bytes))
+                    .ok()
+            })
+            .collect()
+    }
+
     /// Changes rows as no repository would.
     pub async fn execute(&self, sql: &str) {
         execute(&self.store, sql).await;

@@ -7,11 +7,12 @@ use sea_orm::{ConnectionTrait, Statement, Value};
 use crate::{
     Store,
     bulk::Bulk,
+    chain::{COMMITS, CommitRows},
     confirmations::{CONFIRMATIONS, push_round},
     error::{During, StoreError},
-    intake::{COMMITS, IntakeRow, OUTBOX, push_messages},
+    intake::{IntakeRow, OUTBOX, push_messages},
     links::{LINKS, push_link},
-    order_rows::{EVENTS, LINES, ORDERS, push_event, push_line, push_order},
+    order_rows::{EVENTS, LINES, ORDERS, push_line, push_order},
     requests::{REQUESTS, push_request},
     timers::{TIMERS, push_timer},
 };
@@ -53,10 +54,10 @@ impl Store {
             push_line(&mut values, order.id, line)?;
         }
         insert(&LINES, values).await?;
-        insert(&COMMITS, vec![commit.as_uuid().into(), now.into()]).await?;
-        let mut values = Vec::new();
-        push_event(&mut values, commit, 0, &change.event)?;
-        insert(&EVENTS, values).await?;
+        let mut commit = CommitRows::new(commit, now);
+        commit.push_event(&change.event)?;
+        insert(&COMMITS, commit.commit_row()).await?;
+        insert(&EVENTS, commit.into_events()).await?;
         let mut values = Vec::new();
         push_messages(&mut values, change, &row.outbox_ids)?;
         insert(&OUTBOX, values).await?;

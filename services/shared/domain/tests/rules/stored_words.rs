@@ -39,6 +39,7 @@ fn all() -> Vec<(&'static str, String)> {
     vocabularies![
         audit::AuditDimension,
         audit::Severity,
+        chain::EntryKind,
         confirmation::ConfirmationMode,
         confirmation::ConfirmationState,
         confirmation::AnswerChannel,
@@ -48,6 +49,7 @@ fn all() -> Vec<(&'static str, String)> {
         decide::Initiator,
         decide::CallOutcome,
         decide::Stage,
+        erasure::ErasureState,
         event::EventKind,
         event::MessageKind,
         feedback::FeedbackSource,

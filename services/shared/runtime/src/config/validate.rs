@@ -222,6 +222,11 @@ impl Config {
 
     fn check_rest(&self, problems: &mut Problems) {
         problems.unless(
+            (1..=86_400).contains(&self.audit.anchor_interval_seconds),
+            "audit.anchor_interval_seconds",
+            "must be from 1 to 86400",
+        );
+        problems.unless(
             !self.company.name.trim().is_empty(),
             "company.name",
             "must not be empty",

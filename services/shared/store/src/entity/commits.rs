@@ -9,6 +9,9 @@ pub struct Model {
     pub id: Uuid,
     pub position: Option<i64>,
     pub create_time: DateTimeUtc,
+    pub records: Option<i32>,
+    pub digest: Option<Vec<u8>>,
+    pub chain_hash: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

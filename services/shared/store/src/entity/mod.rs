@@ -6,13 +6,16 @@
 
 pub mod access_refusals;
 pub mod attempts;
+pub mod audit_entries;
 pub mod audit_rules;
+pub mod chain_heads;
 pub mod commits;
 pub mod confirmations;
 pub mod contacts;
 pub mod customers;
 pub mod deliveries;
 pub mod delivery_notes;
+pub mod erasures;
 pub mod feedback;
 pub mod feedback_lines;
 pub mod feedback_tags;

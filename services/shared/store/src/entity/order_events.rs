@@ -18,6 +18,9 @@ pub struct Model {
     pub actor: String,
     pub create_time: DateTimeUtc,
     pub details: String,
+    pub salt: Option<Vec<u8>>,
+    pub hash: Option<Vec<u8>>,
+    pub commitment: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -18,7 +18,7 @@ use crate::{
     ActCall, Acted, Store,
     entity::webhook_endpoints,
     error::{During, StoreError},
-    operator_acts::{Earlier, Entry, earlier},
+    operator_acts::{Acts, Earlier, Entry, earlier},
     rows::{At, int, json_text},
 };
 
@@ -239,9 +239,9 @@ impl Store {
             outcome: ActOutcome::Done,
             result: &Touched { endpoint: id },
         };
-        let mut values = Vec::new();
-        call.push(&mut values, &entry, now)?;
-        self.insert_acts(transaction, values).await
+        let mut acts = Acts::default();
+        call.push(&mut acts, &entry, now)?;
+        self.insert_acts(transaction, acts).await
     }
 
     /// An endpoint that was not removed.

@@ -70,10 +70,11 @@ impl Store {
             commit: seen.max(first),
             ordinal: i32::MAX,
         };
-        let events = self.find_events_after(after, commits_max).await?;
-        let Some(last) = events.last().map(|event| event.position.commit) else {
+        let page = self.find_events_after(after, commits_max).await?;
+        if page.through == after {
             return Ok(0);
-        };
+        }
+        let (events, last) = (page.events, page.through.commit);
         let numbers = self.order_numbers(&events).await?;
         let mut rows: Vec<Value> = Vec::new();
         for PositionedEvent { position, event } in &events {

@@ -25,7 +25,7 @@ use crate::{
     delivery_rows::padded,
     entity::webhook_deliveries,
     error::{During, StoreError},
-    operator_acts::{Earlier, Entry, earlier},
+    operator_acts::{Acts, Earlier, Entry, earlier},
 };
 
 /// Deliveries that one call replays at most.
@@ -155,9 +155,9 @@ impl Store {
             outcome: ActOutcome::Done,
             result: &replayed,
         };
-        let mut values = Vec::new();
-        call.push(&mut values, &entry, now)?;
-        self.insert_acts(transaction, values).await?;
+        let mut acts = Acts::default();
+        call.push(&mut acts, &entry, now)?;
+        self.insert_acts(transaction, acts).await?;
         Ok(Acted::Answered(replayed, ActOutcome::Done))
     }
 
@@ -214,9 +214,9 @@ impl Store {
                     outcome: ActOutcome::Done,
                     result: &Tried { delivery: event.id },
                 };
-                let mut values = Vec::new();
-                call.push(&mut values, &entry, now)?;
-                self.insert_acts(transaction, values).await?;
+                let mut acts = Acts::default();
+                call.push(&mut acts, &entry, now)?;
+                self.insert_acts(transaction, acts).await?;
                 (event.id, ActOutcome::Done)
             }
         };

@@ -1,0 +1,341 @@
+//! Erasing one order with all that hangs on it, in one transaction.
+
+use chrono::{DateTime, Utc};
+use countersign_domain::{
+    chain::{Salt, act_commitment, details_commitment},
+    document::DeliveryNote,
+    erasure::{ERASED, erase_note, erase_order, erase_round},
+    ids::{DeliveryId, OrderId},
+    message::DeliveryState,
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    Statement, Value,
+};
+use uuid::Uuid;
+
+use super::{DOING, Erasure, count_order, pseudonym_of};
+use crate::{
+    Store,
+    chain::{CommitRows, fresh_commit},
+    confirmations::round,
+    delivery_rows::padded,
+    entity::{
+        audit_entries, confirmations, deliveries, delivery_notes, operator_acts, order_events,
+        orders, outbox,
+    },
+    error::{During, StoreError},
+    opt_outs::recipient_subject,
+    rows::{At, json_text},
+};
+
+/// Rows of other tables, by the order's id.
+const BY_ORDER: [&str; 6] = [
+    "UPDATE order_lines SET extras = NULL WHERE order_id = ? AND extras IS NOT NULL",
+    "UPDATE tracking_events SET details = '{}' WHERE order_id = ?",
+    "UPDATE contacts SET summary = '\"\"' WHERE order_id = ?",
+    "DELETE FROM replies WHERE order_id = ?",
+    "DELETE FROM mailbox WHERE order_id = ?",
+    "UPDATE deliveries SET recipient = '', provider_id = NULL, last_error = '', details = '{}' WHERE order_id = ?",
+];
+
+impl Store {
+    /// Erases an order, unless it was changed meanwhile or a message about it is under way: then the next batch meets it
+    /// again.
+    pub(super) async fn erase_order(
+        &self,
+        erasure: &Erasure,
+        id: OrderId,
+        link_hash: &(dyn Fn(OrderId) -> [u8; 32] + Send + Sync),
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let link = link_hash(id);
+        self.again(|| async move {
+            let transaction = self.begin_write().await?;
+            let result = self
+                .erase_order_in(&transaction, erasure, id, &link, now)
+                .await;
+            match result {
+                Ok(true) => self.conclude(transaction, Ok(true)).await,
+                Ok(false) => {
+                    transaction.rollback().await.during(DOING)?;
+                    Ok(false)
+                }
+                Err(error) => self.conclude(transaction, Err(error)).await,
+            }
+        })
+        .await
+    }
+
+    async fn erase_order_in(
+        &self,
+        transaction: &DatabaseTransaction,
+        erasure: &Erasure,
+        id: OrderId,
+        link: &[u8; 32],
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let backend = self.backend();
+        let Some(order) = self.find_order(id).await? else {
+            return Ok(false);
+        };
+        let (erased, event) = erase_order(&order, erasure.id, &erasure.actor, now);
+        let updated = orders::Entity::update_many()
+            .set(orders::ActiveModel {
+                customer: Set(erased.customer.clone()),
+                version: Set(erased.version),
+                content_hash: Set(0),
+                update_time: Set(erased.update_time),
+                priority: Set(json_text(DOING, &erased.priority)?),
+                terms: Set(json_text(DOING, &erased.terms)?),
+                progress: Set(json_text(DOING, &erased.progress)?),
+                ..Default::default()
+            })
+            .filter(orders::Column::Id.eq(id.as_uuid()))
+            .filter(orders::Column::Version.eq(order.version))
+            .exec(transaction)
+            .await
+            .during(DOING)?;
+        if updated.rows_affected != 1 {
+            return Ok(false);
+        }
+        let messages = deliveries::Entity::find()
+            .filter(deliveries::Column::OrderId.eq(id.as_uuid()))
+            .all(transaction)
+            .await
+            .during(DOING)?;
+        let under_way = |row: &deliveries::Model| {
+            let state = row.state.parse::<DeliveryState>();
+            state.is_ok_and(|state| !state.is_finished())
+        };
+        let unsent = outbox::Entity::find()
+            .filter(outbox::Column::OrderId.eq(id.as_uuid()))
+            .one(transaction)
+            .await
+            .during(DOING)?;
+        if unsent.is_some() || messages.iter().any(under_way) {
+            return Ok(false);
+        }
+        erase_acts(transaction, &messages).await?;
+        erase_events(transaction, id).await?;
+        erase_rounds(transaction, id).await?;
+        erase_notes(transaction, id).await?;
+        let run = |sql: &'static str, values: Vec<Value>| execute(transaction, sql, values);
+        let key: Value = id.as_uuid().into();
+        for sql in BY_ORDER {
+            run(sql, vec![key.clone()]).await?;
+        }
+        run(
+            "UPDATE deliveries SET recipient_hash = ? WHERE order_id = ?",
+            vec![vec![0_u8; 32].into(), key.clone()],
+        )
+        .await?;
+        run(
+            "DELETE FROM order_links WHERE token_hash = ?",
+            vec![link.to_vec().into()],
+        )
+        .await?;
+        let customer: Value = pseudonym_of(erasure.id).into();
+        run(
+            "UPDATE surveys SET customer = ? WHERE order_id = ?",
+            vec![customer.clone(), key.clone()],
+        )
+        .await?;
+        run(
+            "UPDATE feedback SET customer = ?, words = '', given_by = '', \
+             resolution = CASE WHEN resolution IS NULL THEN NULL ELSE ? END WHERE order_id = ?",
+            vec![customer, ERASED.into(), key],
+        )
+        .await?;
+        for message in &messages {
+            run(
+                "UPDATE attempts SET error = '' WHERE delivery_id = ?",
+                vec![message.id.into()],
+            )
+            .await?;
+        }
+        let mut commit = CommitRows::new(fresh_commit(now), now);
+        commit.push_event(&event)?;
+        commit.insert(transaction, backend).await?;
+        count_order(transaction, erasure.id).await?;
+        Ok(true)
+    }
+}
+
+async fn execute(
+    transaction: &DatabaseTransaction,
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<(), StoreError> {
+    let backend = transaction.get_database_backend();
+    transaction
+        .execute_raw(Statement::from_sql_and_values(backend, sql, values))
+        .await
+        .during(DOING)
+        .map(|_| ())
+}
+
+pub(super) fn note(row: &delivery_notes::Model) -> Result<DeliveryNote, StoreError> {
+    let at = At {
+        table: "delivery_notes",
+        row: &row.order_id,
+    };
+    at.json("note", &row.note)
+}
+
+/// Takes details and salts away; the commitments stay.
+async fn erase_events(transaction: &DatabaseTransaction, id: OrderId) -> Result<(), StoreError> {
+    let rows = order_events::Entity::find()
+        .filter(order_events::Column::OrderId.eq(id.as_uuid()))
+        .all(transaction)
+        .await
+        .during(DOING)?;
+    for row in rows {
+        let salt: Option<Salt> = row.salt.and_then(|salt| salt.try_into().ok());
+        order_events::Entity::update_many()
+            .set(order_events::ActiveModel {
+                details: Set("{}".to_owned()),
+                commitment: match &salt {
+                    Some(salt) => Set(Some(details_commitment(salt, &row.details).to_vec())),
+                    None => Set(row.commitment),
+                },
+                salt: Set(None),
+                ..Default::default()
+            })
+            .filter(order_events::Column::CommitId.eq(row.commit_id))
+            .filter(order_events::Column::Ordinal.eq(row.ordinal))
+            .exec(transaction)
+            .await
+            .during(DOING)?;
+    }
+    Ok(())
+}
+
+async fn erase_rounds(transaction: &DatabaseTransaction, id: OrderId) -> Result<(), StoreError> {
+    let rows = confirmations::Entity::find()
+        .filter(confirmations::Column::OrderId.eq(id.as_uuid()))
+        .all(transaction)
+        .await
+        .during(DOING)?;
+    for row in rows {
+        let details = erase_round(&round(&row)?.details);
+        confirmations::Entity::update_many()
+            .set(confirmations::ActiveModel {
+                details: Set(json_text(DOING, &details)?),
+                ..Default::default()
+            })
+            .filter(confirmations::Column::OrderId.eq(id.as_uuid()))
+            .filter(confirmations::Column::Round.eq(row.round))
+            .exec(transaction)
+            .await
+            .during(DOING)?;
+    }
+    Ok(())
+}
+
+async fn erase_notes(transaction: &DatabaseTransaction, id: OrderId) -> Result<(), StoreError> {
+    let rows = delivery_notes::Entity::find()
+        .filter(delivery_notes::Column::OrderId.eq(id.as_uuid()))
+        .all(transaction)
+        .await
+        .during(DOING)?;
+    for row in rows {
+        let note = note(&row)?;
+        delivery_notes::Entity::update_many()
+            .set(delivery_notes::ActiveModel {
+                note: Set(json_text(DOING, &erase_note(&note))?),
+                ..Default::default()
+            })
+            .filter(delivery_notes::Column::OrderId.eq(id.as_uuid()))
+            .filter(delivery_notes::Column::Revision.eq(row.revision))
+            .exec(transaction)
+            .await
+            .during(DOING)?;
+    }
+    Ok(())
+}
+
+/// What staff did about the order's messages and their recipients: that it was done stays, and by whom. That a recipient does
+/// not want to be written to stays as well, under a keyed hash: else the next order would write to it.
+async fn erase_acts(
+    transaction: &DatabaseTransaction,
+    messages: &[deliveries::Model],
+) -> Result<(), StoreError> {
+    let mut subjects: Vec<String> = Vec::new();
+    for row in messages {
+        subjects.push(DeliveryId::from_uuid(row.id).resource_name());
+        if row.recipient_hash.iter().any(|byte| *byte != 0) {
+            subjects.push(recipient_subject(&row.recipient_hash));
+        }
+    }
+    subjects.sort_unstable();
+    subjects.dedup();
+    for subject in subjects {
+        let rows = operator_acts::Entity::find()
+            .filter(operator_acts::Column::Subject.eq(subject.as_str()))
+            .all(transaction)
+            .await
+            .during(DOING)?;
+        for row in rows {
+            erase_act(transaction, row).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn erase_act(
+    transaction: &DatabaseTransaction,
+    row: operator_acts::Model,
+) -> Result<(), StoreError> {
+    let key = row.id.to_string();
+    let entry = audit_entries::Entity::find()
+        .filter(audit_entries::Column::Kind.eq("ACT"))
+        .filter(audit_entries::Column::EntryKey.eq(key.as_str()))
+        .one(transaction)
+        .await
+        .during(DOING)?;
+    if let Some(entry) = entry
+        && let Some(salt) = entry.salt.and_then(|salt| Salt::try_from(salt).ok())
+    {
+        let commitment = act_commitment(
+            &salt,
+            &row.subject,
+            &row.fingerprint,
+            &row.reason,
+            &row.result,
+        );
+        audit_entries::Entity::update_many()
+            .set(audit_entries::ActiveModel {
+                salt: Set(None),
+                commitment: Set(Some(commitment.to_vec())),
+                ..Default::default()
+            })
+            .filter(audit_entries::Column::CommitId.eq(entry.commit_id))
+            .filter(audit_entries::Column::Ordinal.eq(entry.ordinal))
+            .exec(transaction)
+            .await
+            .during(DOING)?;
+    }
+    let subject = if row.subject.starts_with("recipients/") {
+        format!("recipients/{ERASED}")
+    } else {
+        row.subject
+    };
+    operator_acts::Entity::update_many()
+        .set(operator_acts::ActiveModel {
+            subject: Set(subject),
+            fingerprint: Set(vec![0; 32]),
+            reason: Set(ERASED.to_owned()),
+            ..Default::default()
+        })
+        .filter(operator_acts::Column::Id.eq(row.id))
+        .exec(transaction)
+        .await
+        .during(DOING)?;
+    Ok(())
+}
+
+/// Ids for `IN (…)`.
+pub(super) fn keys(ids: &[OrderId]) -> Vec<Uuid> {
+    padded(ids.iter().map(OrderId::as_uuid).collect())
+}
