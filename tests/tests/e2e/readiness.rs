@@ -78,6 +78,7 @@ async fn a_process_whose_database_is_away_is_unready_and_alive_until_it_is_back(
         let lifecycle = Lifecycle::new(Duration::from_secs(5));
         let deps = countersign_order::Deps {
             config: config::Order::default(),
+            limits: config::Limits::default(),
             company: config::Company::default(),
             store: Store::connect(&Settings::new(url)).await.unwrap(),
             link_key: link_key(),

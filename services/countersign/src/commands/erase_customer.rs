@@ -10,14 +10,12 @@ use anyhow::Context as _;
 use clap::Args;
 use countersign_domain::chain::AnchorLine;
 use countersign_proto::v1::{self, customer_service_client::CustomerServiceClient as Client};
-use countersign_runtime::config::Config;
-
-use crate::{
-    console::say,
-    database,
-    import::send::{self, Connection, code_name},
-    roles,
+use countersign_runtime::{
+    client::{self, Connection},
+    config::Config,
 };
+
+use crate::{console::say, database, import::send::code_name, roles};
 
 /// Between two questions how far it is.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -55,7 +53,7 @@ pub(crate) struct EraseCustomerArgs {
 
 /// Does it.
 pub(crate) async fn run(args: &EraseCustomerArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let mut client = Client::new(send::connect(&args.url, "operator").await?);
+    let mut client = Client::new(client::connect(&args.url, "operator", &config.client).await?);
     if let Some(file) = &args.again {
         let codes = codes_to_repeat(file, config).await?;
         if codes.is_empty() {

@@ -261,20 +261,29 @@ pub(crate) async fn gateway(command: &GatewayCommand, config: &Config) -> anyhow
             }
         }
         GatewayCommand::Hold { name, why, worker } => {
-            hold(&mut worker.connect(config).await?, name, why, &why.request_id()).await?;
+            hold(
+                &mut worker.connect(config).await?,
+                name,
+                why,
+                &why.request_id(),
+            )
+            .await?;
         }
         GatewayCommand::Release { name, why, worker } => {
-            release(&mut worker.connect(config).await?, name, why, &why.request_id()).await?;
+            release(
+                &mut worker.connect(config).await?,
+                name,
+                why,
+                &why.request_id(),
+            )
+            .await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Stops channels on every replica; their messages wait.
-pub(crate) async fn stop_sending(
-    args: &SendingArgs,
-    config: &Config,
-) -> anyhow::Result<ExitCode> {
+pub(crate) async fn stop_sending(args: &SendingArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let (mut client, id) = (args.worker.connect(config).await?, args.why.request_id());
     for channel in args.channel.channels() {
         let name = every_account(*channel);

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use self::layers::Layer;
 
+mod audit;
 mod callers;
 mod changes;
-mod audit;
 mod clouds;
 mod layers;
 mod letters;
@@ -32,9 +32,9 @@ mod webhooks;
 
 pub(crate) use self::callers::role_of;
 pub use self::{
+    audit::Audit,
     callers::{CallerCertificate, Callers, CallersJwt, CallersTls, Client},
     changes::{changed_keys, takes_effect},
-    audit::Audit,
     clouds::{Alibaba, NamedGaps, NumberedGaps, Tencent, TextsByKind},
     letters::{Bounces, Dkim},
     limits::{CallerLimits, Limits},

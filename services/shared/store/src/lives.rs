@@ -103,7 +103,9 @@ impl Store {
         let suspicion = self
             .again(|| async move {
                 let transaction = self.begin_write().await?;
-                let result = self.begin_in(&transaction, life, wake, call, now).await;
+                let result = self
+                    .begin_life_in(&transaction, life, wake, call, now)
+                    .await;
                 self.conclude(transaction, result).await
             })
             .await?;
@@ -111,7 +113,7 @@ impl Store {
         Ok(suspicion)
     }
 
-    async fn begin_in(
+    async fn begin_life_in(
         &self,
         transaction: &DatabaseTransaction,
         life: &Life,

@@ -20,7 +20,7 @@ use crate::{
     delivery_rows::{delivery, lock_standings, open_gates},
     entity::{attempts, deliveries},
     error::{During, StoreError},
-    operator_acts::Entry,
+    operator_acts::{Acts, Entry},
     rows::{At, cut, int},
 };
 

@@ -12,7 +12,7 @@ use crate::{
     bulk::Bulk,
     entity::safe_mode,
     error::{During, StoreError},
-    operator_acts::Entry,
+    operator_acts::{Acts, Entry},
     rows::{At, cut},
 };
 

@@ -354,6 +354,7 @@ async fn a_try_that_the_database_did_not_confirm_is_none_when_its_message_is_giv
         let start = Start {
             delivery: id,
             attempt: AttemptId::from_uuid(token(7)),
+            toll: None,
         };
         let begun = store.start_attempts(token(1), "relay", &[start], now).await;
         assert_eq!(begun.unwrap()[&id], StartOutcome::Go { number: 1 });

@@ -60,7 +60,7 @@ impl Callers {
             let request = order_builder()
                 .with(|order| {
                     let contact = order.contact.get_or_insert_default();
-                    if number % 2 == 0 {
+                    if number.is_multiple_of(2) {
                         contact.phone.clear();
                     } else {
                         contact.email.clear();

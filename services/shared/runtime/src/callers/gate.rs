@@ -58,7 +58,7 @@ enum Proofs {
     /// By the names in certificates, by tokens, or either.
     Asked {
         certificates: HashMap<String, (String, Roles)>,
-        tokens: Option<Tokens>,
+        tokens: Option<Box<Tokens>>,
     },
 }
 
@@ -72,7 +72,7 @@ impl Gate {
             });
             Proofs::Asked {
                 certificates: certificates.collect(),
-                tokens: Tokens::of(&config.jwt, clock.clone()).await?,
+                tokens: Tokens::of(&config.jwt, clock.clone()).await?.map(Box::new),
             }
         } else {
             Proofs::Nothing

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jsonwebtoken::{Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use super::{
@@ -52,7 +52,7 @@ impl Tokens {
             return Ok(None);
         };
         // The algorithms are those of the key that the token names, never what the token wishes.
-        let mut validation = Validation::default();
+        let mut validation = Validation::new(Algorithm::RS256);
         validation.algorithms = Vec::new();
         validation.set_issuer(&[issuer]);
         validation.set_audience(jwt.audience.as_slice());

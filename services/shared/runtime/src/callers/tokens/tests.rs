@@ -260,7 +260,9 @@ impl Issuer {
         Lifecycle::new(Duration::from_secs(1)).spawn("issuer", async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut request = [0; 4_096];
-                stream.read(&mut request).await.ok();
+                if stream.read(&mut request).await.is_err() {
+                    continue;
+                }
                 counting.fetch_add(1, Ordering::SeqCst);
                 if broken.load(Ordering::SeqCst) {
                     continue;
