@@ -234,7 +234,7 @@ impl Talk {
             Some(Fault::Unwatched) => {
                 self.server.write_all(&packet).await?;
                 let mut answer = [0; 64];
-                self.server.read(&mut answer).await?;
+                let _length = self.server.read(&mut answer).await?;
                 let text = "Error on observer while running replication hook 'before_commit'.";
                 self.refuse(3100, "HY000", text).await?;
             }
