@@ -57,28 +57,28 @@ fn roles(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Vec<String>
     let Some(Kind::Enum(role)) = message.get_field_by_name("roles").map(|it| it.kind()) else {
         return Err(missing());
     };
-    let mut names = Vec::new();
+    let mut roles = Vec::new();
     for number in numbers {
-        let named = number
+        let value = number
             .as_enum_number()
             .filter(|number| *number != 0)
             .and_then(|number| role.get_value(number));
-        let named = named.ok_or_else(|| format!("{} names no role", method.full_name()))?;
-        names.push(format!("Role::{}", camel(named.name())));
+        let value = value.ok_or_else(|| format!("{} names no role", method.full_name()))?;
+        roles.push(format!("Role::{}", camel(value.name())));
     }
-    if names.is_empty() {
+    if roles.is_empty() {
         return Err(missing());
     }
-    Ok(names)
+    Ok(roles)
 }
 
 /// `ROLE_ORDER_WRITER` as the generated enum writes it: `OrderWriter`.
 fn camel(name: &str) -> String {
-    name.trim_start_matches("ROLE_")
-        .split('_')
-        .map(|word| {
-            let (first, rest) = word.split_at(1);
-            format!("{first}{}", rest.to_lowercase())
-        })
-        .collect()
+    let mut camel = String::new();
+    for word in name.trim_start_matches("ROLE_").split('_') {
+        let (first, rest) = word.split_at(1);
+        camel.push_str(first);
+        camel.push_str(&rest.to_lowercase());
+    }
+    camel
 }

@@ -1,4 +1,5 @@
 //! What the build makes of the options of methods.
+#![cfg(test)]
 
 #[path = "../build/access.rs"]
 mod access;

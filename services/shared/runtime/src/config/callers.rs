@@ -117,7 +117,7 @@ impl Callers {
     /// Whether a service at this address tells which methods it has.
     pub fn reflects_at(&self, address: SocketAddr) -> bool {
         self.reflection
-            .unwrap_or(!self.authenticates() && address.ip().is_loopback())
+            .unwrap_or_else(|| !self.authenticates() && address.ip().is_loopback())
     }
 }
 

@@ -4,6 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::Compiler;
 
+#[path = "build/access.rs"]
 mod access;
 
 #[expect(
