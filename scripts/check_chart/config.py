@@ -15,6 +15,9 @@ MOUNTED = "/run/secrets/countersign"
 # What the chart sets by itself: addresses, and where the worker finds the order service.
 OURS = {"order.listen", "notification.listen", "notification.grpc_listen", "notification.order_service_url"}
 
+# Files of the configuration that hold no secret.
+PLAIN_FILES = {"audit.anchor_file"}
+
 # A webhook secret of 32 bytes; everything else that is secret takes any text.
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 SECRETS = {
@@ -110,7 +113,8 @@ def check_keys(folder: Path, problems: Problems) -> int:
 def check_section(section: str, schema: dict, folder: Path, problems: Problems) -> int:
     known = known_keys(section, folder)
     problems.unless(known, f"the program has no section [{section}]")
-    secret = {key for key in known if f"{key}_file" in known} | {key for key in known if key.endswith("_file")}
+    files = {key for key in known if key.endswith("_file") and f"{section}.{key}" not in PLAIN_FILES}
+    secret = files | {key for key in known if f"{key}_file" in files}
     ours = {it.rpartition(".")[2] for it in OURS if it.rpartition(".")[0] == section}
     settable = known - secret - ours
     given = set(schema["properties"])
