@@ -73,6 +73,16 @@ impl TestDatabase {
         Self::migrated(format!("{server}/{name}"), None).await
     }
 
+    /// The same database for somebody else. What it is kept in goes with the first.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            url: self.url.clone(),
+            folder: None,
+        }
+    }
+
     /// The number that a query of one row and one column `n` answers.
     pub async fn number(&self, sql: &str) -> i64 {
         let store = &self.store;

@@ -31,6 +31,7 @@ const PATIENCE: Duration = Duration::from_mins(4);
 pub(super) struct Callers {
     stop: AtomicBool,
     repeated: AtomicU32,
+    numbers: AtomicU32,
     /// What was acknowledged: names by reference.
     acknowledged: Mutex<BTreeMap<String, String>>,
     moments: Mutex<Vec<Instant>>,
@@ -64,6 +65,7 @@ impl Callers {
                         contact.phone.clear();
                     } else {
                         contact.email.clear();
+                        contact.phone = self.another_number();
                     }
                 })
                 .request();
@@ -76,6 +78,12 @@ impl Callers {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// A number that no other customer has, nor one that begins alike.
+    fn another_number(&self) -> String {
+        let nth = u64::from(self.numbers.fetch_add(1, Ordering::AcqRel));
+        format!("138{:08}", nth * 10_007 % 100_000_000)
     }
 
     /// Whether it was answered.
@@ -101,6 +109,7 @@ impl Callers {
                     Code::Aborted,
                     Code::Cancelled,
                     Code::DeadlineExceeded,
+                    Code::ResourceExhausted,
                 ];
                 assert!(passing.contains(&status.code()), "{status:?}");
                 false

@@ -6,21 +6,17 @@ use std::{
 };
 
 use countersign_domain::{
-    contact_hours::DailyWindow, ids::OrderId, message::DeliveryState, order::Channel,
-    policy::default_policies,
+    contact_hours::DailyWindow, message::DeliveryState, order::Channel, policy::default_policies,
 };
 use countersign_e2e::System;
-use countersign_store::{
-    Claimed,
-    testing::{TestDatabase, execute},
-};
+use countersign_store::testing::{TestDatabase, execute};
 
 use super::{
     callers::Callers,
     members::{Cluster, Member},
     processes::Processes,
 };
-use crate::kills::{history::History, stage::Gateways};
+use crate::kills::{history::History, stage::Stage};
 
 /// Longer than an election takes on a busy machine, and the calls that were waiting for it.
 const RECOVERY_MAX: Duration = Duration::from_secs(90);
@@ -132,8 +128,8 @@ async fn b_16_b_17_l_04_b_18_whichever_members_are_lost_no_order_is_and_no_messa
     let cluster = Cluster::start().await;
     let system = open_shop(&cluster.url).await;
     let database = system.database.url.rsplit('/').next().unwrap();
-    let gateways = Gateways::start().await;
-    let mut processes = Processes::start(&system.database.url, &gateways).await;
+    let mut stage = Stage::bare(system.database.twin()).await;
+    let mut processes = Processes::start(&mut stage).await;
     let callers = Callers::default();
 
     let breaking = async {
@@ -175,24 +171,23 @@ async fn b_16_b_17_l_04_b_18_whichever_members_are_lost_no_order_is_and_no_messa
 
     everything_is_sent(&system, &mut processes).await;
     assert!(processes.end().await, "{}", processes.log());
-    let ids: Vec<OrderId> = there
+    stage.orders = there
         .values()
         .map(|name| name.strip_prefix("orders/").unwrap().parse().unwrap())
         .collect();
-    let mut all: Vec<Claimed> = Vec::new();
-    for id in &ids {
-        all.extend(system.store.list_deliveries(*id).await.unwrap());
-    }
     let mut history = History::default();
-    history
-        .judge_all(&system.database, &gateways, &ids, &all)
-        .await;
+    history.judge(&stage).await;
     println!("{}", history.figures);
     assert!(history.problems.is_empty(), "{:#?}", history.problems);
     assert_eq!(history.figures.lost, 0);
+    let all = stage.deliveries().await;
     let sent = all
         .iter()
         .filter(|it| it.delivery.state == DeliveryState::Sent)
         .count();
-    assert!(sent >= ids.len(), "{sent} messages of {} orders", ids.len());
+    assert!(
+        sent >= orders.len(),
+        "{sent} messages of {} orders",
+        orders.len()
+    );
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::{
-    kills::stage::{Gateways, SECRET},
+    kills::stage::Stage,
     program::{answers, free_address, program, start},
 };
 
@@ -28,16 +28,19 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    pub(super) async fn start(url: &str, gateways: &Gateways) -> Self {
+    pub(super) async fn start(stage: &mut Stage) -> Self {
+        let url = stage.database.url.clone();
         let program = program().await;
         let folder = tempfile::tempdir().unwrap();
         let services = [free_address(), free_address()];
-        let order_services = services.map(|address| start(&program, url, address, folder.path()));
+        let order_services = services.map(|address| start(&program, &url, address, folder.path()));
         for address in services {
             answers(address).await;
         }
-        let workers =
-            services.map(|service| worker(&program, url, service, gateways, folder.path()));
+        let workers = services.map(|service| {
+            stage.order_service = format!("http://{service}");
+            worker(&program, stage, folder.path())
+        });
         Self {
             services,
             order_services,
@@ -69,13 +72,7 @@ impl Processes {
     }
 }
 
-fn worker(
-    program: &Path,
-    url: &str,
-    service: SocketAddr,
-    gateways: &Gateways,
-    folder: &Path,
-) -> Child {
+fn worker(program: &Path, stage: &Stage, folder: &Path) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
@@ -83,25 +80,9 @@ fn worker(
         .unwrap();
     Command::new(program)
         .arg("notification-worker")
-        .env("DATABASE_URL", url)
-        .env(
-            "SMTP_URL",
-            format!("smtp://{}?tls=none", gateways.mail.address()),
-        )
-        .env("COUNTERSIGN__SMS__BASE_URL", gateways.texts.base())
-        .env("COUNTERSIGN__SMS__SECRET", SECRET)
-        .env(
-            "COUNTERSIGN__LINKS__KEY",
-            "a key of thirty-two bytes or more for links",
-        )
-        .env("COUNTERSIGN__NOTIFICATION__LISTEN", "127.0.0.1:0")
-        .env("COUNTERSIGN__NOTIFICATION__GRPC_LISTEN", "127.0.0.1:0")
+        .envs(stage.environment())
         .env("COUNTERSIGN__NOTIFICATION__LEASE_SECONDS", LEASE_SECONDS)
-        .env(
-            "COUNTERSIGN__NOTIFICATION__ORDER_SERVICE_URL",
-            format!("http://{service}"),
-        )
-        .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn")
+        .env("COUNTERSIGN__NOTIFICATION__POLL_INTERVAL_MS", "100")
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

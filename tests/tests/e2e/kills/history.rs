@@ -11,7 +11,7 @@ use countersign_domain::{
     message::{AttemptOutcome, Delivery, DeliveryState},
     order::Channel,
 };
-use countersign_store::{Claimed, testing::TestDatabase};
+use countersign_store::Claimed;
 
 use super::stage::{Gateways, Stage};
 
@@ -146,23 +146,11 @@ impl History {
     }
 
     /// Everything is over.
-    pub(super) async fn judge(&mut self, stage: &Stage) {
+    pub(crate) async fn judge(&mut self, stage: &Stage) {
         let all = stage.deliveries().await;
-        self.judge_all(&stage.database, &stage.gateways, &stage.orders, &all)
-            .await;
-    }
-
-    /// Everything about these orders is over, and this is what became of their messages.
-    pub(crate) async fn judge_all(
-        &mut self,
-        database: &TestDatabase,
-        gateways: &Gateways,
-        orders: &[OrderId],
-        all: &[Claimed],
-    ) {
-        self.look(all);
+        self.look(&all);
         let outbox = "SELECT COUNT(*) AS n FROM outbox";
-        if database.number(outbox).await > 0 {
+        if stage.database.number(outbox).await > 0 {
             self.problems.push("the outbox is not empty".to_owned());
         }
         let known: HashMap<String, &Delivery> = all
@@ -172,7 +160,7 @@ impl History {
         let mut accepted: HashMap<&str, u64> = HashMap::new();
         let ledgers = Channel::ALL
             .iter()
-            .map(|channel| (*channel, ledger(gateways, *channel)))
+            .map(|channel| (*channel, ledger(&stage.gateways, *channel)))
             .collect::<Vec<_>>();
         for (channel, ids) in &ledgers {
             self.check_ledger(*channel, ids, &known);
@@ -181,7 +169,7 @@ impl History {
             }
         }
         let mut messages: BTreeMap<(OrderId, u32), bool> = BTreeMap::new();
-        for it in all {
+        for it in &all {
             let count = accepted.get(it.delivery.id.to_string().as_str());
             let count = count.copied().unwrap_or_default();
             self.check_delivery(it, count);
@@ -194,7 +182,7 @@ impl History {
             *messages.entry(key).or_default() |= cared_for;
         }
         // I1: acknowledgement and request of every order that was taken in.
-        for order in orders {
+        for order in &stage.orders {
             for seq in [1, 2] {
                 self.figures.messages += 1;
                 if !messages.get(&(*order, seq)).is_some_and(|cared| *cared) {

@@ -23,7 +23,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub(crate) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+pub(super) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 /// What `link_key` is made of.
 /// Runs what follows with files of its own for finding names, in a namespace of its own.
 const WITH_OWN_NAMES: &str = "mount --bind \"$HOSTS\" /etc/hosts && \
@@ -35,14 +35,14 @@ pub(super) const LEASE: TimeDelta = TimeDelta::seconds(36);
 pub(super) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What the worker sends through. They take every message that they are given, a known one too.
-pub(crate) struct Gateways {
-    pub(crate) mail: MailSink,
-    pub(crate) texts: GatewayStub,
+pub(super) struct Gateways {
+    pub(super) mail: MailSink,
+    pub(super) texts: GatewayStub,
     pub(super) calls: GatewayStub,
 }
 
 impl Gateways {
-    pub(crate) async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self {
             mail: MailSink::start(),
             texts: GatewayStub::start_forgetful(SECRET).await,
@@ -105,12 +105,12 @@ impl Worker {
 }
 
 /// Its clock runs ahead of the machine's, by as much as was let pass.
-pub(super) struct Stage {
-    pub(super) database: TestDatabase,
+pub(crate) struct Stage {
+    pub(crate) database: TestDatabase,
     pub(super) shop: Shop,
     pub(super) gateways: Gateways,
-    pub(super) orders: Vec<OrderId>,
-    pub(super) order_service: String,
+    pub(crate) orders: Vec<OrderId>,
+    pub(crate) order_service: String,
     /// After so many minutes without a worker one that starts takes the database for an old copy; 0: never. Time is let pass
     /// by hours here.
     pub(super) silence_minutes_max: u32,
@@ -130,7 +130,7 @@ impl Stage {
         stage
     }
 
-    pub(super) async fn bare(database: TestDatabase) -> Self {
+    pub(crate) async fn bare(database: TestDatabase) -> Self {
         let mut shop = Shop::new(database.store.clone());
         shop.key = link_key();
         Self {
@@ -228,7 +228,7 @@ impl Stage {
     }
 
     /// How a worker is set up.
-    pub(super) fn environment(&self) -> Vec<(String, String)> {
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let gateways = &self.gateways;
         let relay = format!("smtp://{}?tls=none", gateways.mail.address());
         let silence = self.silence_minutes_max.to_string();
@@ -346,7 +346,7 @@ impl Stage {
     }
 
     /// What became of the messages about all orders.
-    pub(super) async fn deliveries(&self) -> Vec<Claimed> {
+    pub(crate) async fn deliveries(&self) -> Vec<Claimed> {
         let mut all = Vec::new();
         for order in &self.orders {
             all.extend(self.database.store.list_deliveries(*order).await.unwrap());
