@@ -86,12 +86,18 @@ impl TestDatabase {
             .expect("a number named n")
     }
 
-    /// Changes rows as no repository would.
+    /// Changes rows as no repository would. Whoever holds what it needs at that moment is waited for.
     pub async fn execute(&self, sql: &str) {
         let store = &self.store;
         store
-            .connection()
-            .execute_raw(Statement::from_string(store.backend(), sql))
+            .again(|| async move {
+                store
+                    .connection()
+                    .execute_raw(Statement::from_string(store.backend(), sql))
+                    .await
+                    .during("change rows")
+                    .map(|_| ())
+            })
             .await
             .expect("the statement runs");
     }
