@@ -127,9 +127,20 @@ impl TestDatabase {
             .collect()
     }
 
-    /// Changes rows as no repository would.
+    /// Changes rows as no repository would. Whoever holds what it needs at that moment is waited for.
     pub async fn execute(&self, sql: &str) {
-        execute(&self.store, sql).await;
+        let store = &self.store;
+        store
+            .again(|| async move {
+                store
+                    .connection()
+                    .execute_raw(Statement::from_string(store.backend(), sql))
+                    .await
+                    .during("change rows")
+                    .map(|_| ())
+            })
+            .await
+            .expect("the statement runs");
     }
 
     /// Keeps all rows aside, as a backup does.

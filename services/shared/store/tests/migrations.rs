@@ -36,6 +36,8 @@ fn only_adds(before: &str, after: &str) -> Result<(), String> {
     let added = after
         .get(begin..)
         .and_then(|rest| rest.strip_suffix(before.get(begin..)?));
+    // Whole columns: before the constraints, or at the end.
+    let added = added.and_then(|it| it.strip_prefix(", ").or_else(|| it.strip_suffix(", ")));
     let Some(added) = added else {
         return Err(format!("{before}\nbecame\n{after}"));
     };
