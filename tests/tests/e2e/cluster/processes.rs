@@ -94,6 +94,10 @@ fn worker(
             "COUNTERSIGN__LINKS__KEY",
             "a key of thirty-two bytes or more for links",
         )
+        .env(
+            "COUNTERSIGN__PERSONAL_DATA__KEYS",
+            countersign_store::testing::DATA_KEYS,
+        )
         .env("COUNTERSIGN__NOTIFICATION__LISTEN", "127.0.0.1:0")
         .env("COUNTERSIGN__NOTIFICATION__GRPC_LISTEN", "127.0.0.1:0")
         .env("COUNTERSIGN__NOTIFICATION__LEASE_SECONDS", LEASE_SECONDS)
