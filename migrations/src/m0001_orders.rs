@@ -51,9 +51,9 @@ const TABLES: &[Table] = &[
             update_time {time} NOT NULL, \
             confirm_time {time}, \
             deliver_time {time}, \
-            priority {json} NOT NULL, \
-            terms {json} NOT NULL, \
-            progress {json} NOT NULL, \
+            priority {bytes} NOT NULL, \
+            terms {bytes} NOT NULL, \
+            progress {bytes} NOT NULL, \
             CHECK (state IN ('RECEIVED','UNDER_AUDIT','AWAITING_CONFIRMATION','OBJECTED','CONFIRMED','ALLOCATED','PARTIALLY_ALLOCATED','BACKORDERED','PICKING','PACKED','DISPATCHED','DELIVERED','COMPLETED','REJECTED','CANCELLED','MERGED')), \
             CHECK ((order_number IS NULL) = (confirm_time IS NULL))",
         indexes: &[
@@ -81,7 +81,7 @@ const TABLES: &[Table] = &[
             shipped {long} NOT NULL, \
             delivered {long} NOT NULL, \
             returned {long} NOT NULL, \
-            extras {json}, \
+            extras {bytes}, \
             PRIMARY KEY (order_id, line_number), \
             CHECK (reserved >= 0 AND reserved + shipped <= ordered - cancelled)",
         indexes: &[],
@@ -114,7 +114,7 @@ const TABLES: &[Table] = &[
             to_state {code 24} NOT NULL, \
             actor {key 64} NOT NULL, \
             create_time {time} NOT NULL, \
-            details {json} NOT NULL, \
+            details {bytes} NOT NULL, \
             PRIMARY KEY (commit_id, ordinal)",
         indexes: &[("uq_order_events_version", "order_id, version", true)],
     },
@@ -129,7 +129,7 @@ const TABLES: &[Table] = &[
             expire_time {time} NOT NULL, \
             create_time {time} NOT NULL, \
             code_hash {hash} NOT NULL, \
-            details {json} NOT NULL, \
+            details {bytes} NOT NULL, \
             PRIMARY KEY (order_id, round)",
         indexes: &[],
     },
@@ -167,7 +167,7 @@ const TABLES: &[Table] = &[
         columns: "\
             order_id {id} NOT NULL, \
             revision {integer} NOT NULL, \
-            note {json} NOT NULL, \
+            note {bytes} NOT NULL, \
             create_time {time} NOT NULL, \
             PRIMARY KEY (order_id, revision)",
         indexes: &[],
@@ -176,7 +176,7 @@ const TABLES: &[Table] = &[
         name: "service_packs",
         columns: "\
             order_id {id} NOT NULL PRIMARY KEY, \
-            pack {json} NOT NULL, \
+            pack {bytes} NOT NULL, \
             create_time {time} NOT NULL",
         indexes: &[],
     },
@@ -191,7 +191,7 @@ const TABLES: &[Table] = &[
             reason {key 64} NOT NULL, \
             report_time {time} NOT NULL, \
             receive_time {time} NOT NULL, \
-            details {json} NOT NULL, \
+            details {bytes} NOT NULL, \
             anomalies {json} NOT NULL, \
             PRIMARY KEY (order_id, id)",
         indexes: &[(
@@ -208,7 +208,7 @@ const TABLES: &[Table] = &[
             direction {code 16} NOT NULL, \
             channel {code 16} NOT NULL, \
             agent {key 64} NOT NULL, \
-            summary {json} NOT NULL, \
+            summary {bytes} NOT NULL, \
             create_time {time} NOT NULL, \
             PRIMARY KEY (order_id, id)",
         indexes: &[],

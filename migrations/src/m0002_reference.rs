@@ -35,7 +35,7 @@ const TABLES: &[Table] = &[
             credit_currency {code 3}, \
             credit_exposure_minor {long} NOT NULL, \
             blocked {flag} NOT NULL, \
-            profile {json} NOT NULL, \
+            profile {bytes} NOT NULL, \
             create_time {time} NOT NULL, \
             update_time {time} NOT NULL",
         indexes: &[],

@@ -34,7 +34,7 @@ const TABLES: &[Table] = &[
             seq {integer} NOT NULL, \
             kind {code 32} NOT NULL, \
             revision {integer} NOT NULL, \
-            details {json} NOT NULL, \
+            details {bytes} NOT NULL, \
             create_time {time} NOT NULL",
         indexes: &[],
     },
@@ -53,7 +53,7 @@ const TABLES: &[Table] = &[
             step {integer} NOT NULL, \
             generation {integer} NOT NULL, \
             dedupe_key {hash} NOT NULL, \
-            recipient {key 320} NOT NULL, \
+            recipient {bytes} NOT NULL, \
             recipient_hash {hash} NOT NULL, \
             state {code 16} NOT NULL, \
             due_time {time} NOT NULL, \
@@ -61,7 +61,7 @@ const TABLES: &[Table] = &[
             attempts {integer} NOT NULL, \
             provider_id {key 128}, \
             last_error {text 250} NOT NULL, \
-            details {json} NOT NULL, \
+            details {bytes} NOT NULL, \
             create_time {time} NOT NULL, \
             finish_time {time}",
         indexes: &[
@@ -94,7 +94,7 @@ const TABLES: &[Table] = &[
             source_event_id {key 191} NOT NULL, \
             kind {code 32} NOT NULL, \
             order_id {id}, \
-            payload {json} NOT NULL, \
+            payload {bytes} NOT NULL, \
             state {code 16} NOT NULL, \
             due_time {time} NOT NULL, \
             attempts {integer} NOT NULL, \
@@ -122,8 +122,8 @@ const TABLES: &[Table] = &[
             id {id} NOT NULL PRIMARY KEY, \
             order_id {id} NOT NULL, \
             channel {code 8} NOT NULL, \
-            recipient {key 320} NOT NULL, \
-            content {json} NOT NULL, \
+            recipient {bytes} NOT NULL, \
+            content {bytes} NOT NULL, \
             create_time {time} NOT NULL",
         indexes: &[],
     },

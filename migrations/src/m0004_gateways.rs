@@ -84,7 +84,7 @@ const TABLES: &[Table] = &[Table {
         name {code 64} NOT NULL PRIMARY KEY, \
         channel {code 8} NOT NULL, \
         state {code 8} NOT NULL, \
-        reason {text 250} NOT NULL, \
+        reason {bytes} NOT NULL, \
         since_time {time} NOT NULL, \
         until_time {time}, \
         changed_by {text 100} NOT NULL",

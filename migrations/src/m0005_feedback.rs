@@ -61,7 +61,7 @@ const TABLES: &[Table] = &[
             kind {code 16} NOT NULL, \
             number {integer} NOT NULL, \
             stars {integer} NOT NULL, \
-            words {text 1000} NOT NULL, \
+            words {bytes} NOT NULL, \
             source {code 16} NOT NULL, \
             given_by {key 64} NOT NULL, \
             customer {key 64} NOT NULL, \
@@ -69,7 +69,7 @@ const TABLES: &[Table] = &[
             source_channel {key 32} NOT NULL, \
             answers {integer} NOT NULL, \
             follow_up {code 16} NOT NULL, \
-            resolution {text 1000}, \
+            resolution {bytes}, \
             resolved_by {key 64}, \
             resolve_time {time}, \
             create_time {time} NOT NULL, \

@@ -38,7 +38,7 @@ const TABLES: &[Table] = &[Table {
         outcome {code 16} NOT NULL, \
         actor {text 64} NOT NULL, \
         approver {text 64} NOT NULL, \
-        reason {text 500} NOT NULL, \
+        reason {bytes} NOT NULL, \
         result {json} NOT NULL, \
         create_time {time} NOT NULL",
     indexes: &[

@@ -83,9 +83,10 @@ def check_refusals(problems: Problems) -> str:
     minimal = values_of("minimal")
     cases = [
         ({}, ["image.repository", "config.notification.public_url", "secrets.existingSecret", "callers.tlsSecret"]),
-        (merged(minimal, {"secrets": {"existingSecret": ""}}), ["secrets.existingSecret", "database URL"]),
+        (merged(minimal, {"secrets": {"existingSecret": ""}}), ["secrets.existingSecret", "database URL", "keys of personal data"]),
         (merged(values_of("trial"), {"secrets": {"create": {"links-key": None}}}), ["links-key"]),
         (merged(minimal, {"secrets": {"keys": {"database.url": None}}}), ["database.url"]),
+        (merged(minimal, {"secrets": {"keys": {"personal_data.keys": None}}}), ["personal_data.keys"]),
         (merged(minimal, {"config": {"order": {"comitters": 2}}}), ["comitters"]),
         (merged(minimal, {"replicas": 2}), ["replicas"]),
         (merged(minimal, {"config": {"order": {"listen": "0.0.0.0:1"}}}), ["listen"]),

@@ -15,7 +15,10 @@ use countersign_domain::{
 use countersign_order::Deps;
 use countersign_proto::v1::{self, order_service_client::OrderServiceClient};
 use countersign_runtime::{callers::Gate, config, lifecycle::Lifecycle};
-use countersign_store::{Settings, Store, testing::TestDatabase};
+use countersign_store::{
+    Settings, Store,
+    testing::{TestDatabase, data_keys},
+};
 use tokio::net::TcpListener;
 use tonic::{
     Request, Status,
@@ -161,7 +164,7 @@ impl System {
 
     /// Another order service on the same database, with connections of its own.
     pub async fn add_replica(&mut self) {
-        let store = Store::connect(&Settings::new(self.database.url.clone()))
+        let store = Store::connect(&Settings::new(self.database.url.clone(), data_keys()))
             .await
             .expect("the database answers");
         self.replicas.push(Replica::start(store).await);

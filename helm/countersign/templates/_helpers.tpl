@@ -64,9 +64,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $missing = append $missing "config.notification.public_url: how customers reach the pages, such as https://orders.example.com" }}
 {{- end }}
 {{- if and (not .Values.secrets.existingSecret) (not .Values.secrets.create) }}
-{{- $missing = append $missing "secrets.existingSecret: the Secret with the database URL and the link key (or secrets.create, for a trial)" }}
+{{- $missing = append $missing "secrets.existingSecret: the Secret with the database URL, the link key and the keys of personal data (or secrets.create, for a trial)" }}
 {{- end }}
-{{- range $needed := list "database.url" "links.key" }}
+{{- range $needed := list "database.url" "links.key" "personal_data.keys" }}
 {{- if not (hasKey $.Values.secrets.keys $needed) }}
 {{- $missing = append $missing (printf "secrets.keys: which key of the Secret holds %s" $needed) }}
 {{- end }}

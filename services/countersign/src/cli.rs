@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Counts orders by state and tells what waits to be sent or falls due.
     Status(DatabaseArgs),
+    /// Seals personal data anew with the first of `personal_data.keys`, beside the running services.
+    Rekey(RekeyArgs),
     /// Shows messages that nothing more happens to unless somebody acts.
     DeadLetters(DeadLettersArgs),
     /// Sends a message that was given up once more.
@@ -87,6 +89,16 @@ pub(crate) struct UpArgs {
     pub(crate) sample: Option<u32>,
 }
 
+/// What to seal anew.
+#[derive(Debug, Args)]
+pub(crate) struct RekeyArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// Only counts the values of each key.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// Where the data are.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseArgs {
@@ -106,6 +118,7 @@ impl Command {
             Self::Import(_) => "import",
             Self::Bench(_) => "bench",
             Self::Status(_) => "status",
+            Self::Rekey(_) => "rekey",
             Self::DeadLetters(_) => "dead-letters",
             Self::Requeue(_) => "requeue",
             Self::Resolve(_) => "resolve",
@@ -129,6 +142,7 @@ impl Command {
             Self::Up(_)
             | Self::Migrate(_)
             | Self::Status(_)
+            | Self::Rekey(_)
             | Self::Import(_)
             | Self::Bench(_)
             | Self::DeadLetters(_)
@@ -150,6 +164,7 @@ impl Command {
     fn database_url(&self) -> Option<&str> {
         match self {
             Self::Migrate(args) | Self::Status(args) => args.database_url.as_deref(),
+            Self::Rekey(args) => args.database.database_url.as_deref(),
             Self::Up(args) => args.database.database_url.as_deref(),
             Self::Refusals(args) => args.database.database_url.as_deref(),
             Self::Audit(command) => command.database_url(),

@@ -14,11 +14,15 @@ use countersign_runtime::{
     clock::{Clock as _, SystemClock},
     config::Config,
 };
-use countersign_store::{MigrationLock, Settings, Store};
+use countersign_store::{DataKeys, MigrationLock, Settings, Store};
+use rand::{TryRngCore as _, rngs::OsRng};
 use secrecy::ExposeSecret as _;
 
 /// How long to wait for another process that is migrating.
 const MIGRATION_WAIT: Duration = Duration::from_mins(2);
+
+/// Where a development machine keeps the keys of personal data.
+const DATA_KEYS_FILE: &str = "./var/personal-data.keys";
 
 /// How far the clocks of this machine and of the database may be apart.
 const SKEW_MAX: TimeDelta = TimeDelta::seconds(30);
@@ -32,7 +36,7 @@ pub(crate) async fn connect(config: &Config) -> anyhow::Result<Store> {
         fs::create_dir_all(folder)
             .with_context(|| format!("make the folder {} of database.url", folder.display()))?;
     }
-    let store = Store::connect(&settings(config))
+    let store = Store::connect(&settings(config)?)
         .await
         .context("connect to database.url")?;
     let database = store.now().await.context("read the database's time")?;
@@ -56,12 +60,27 @@ fn agree_on_time(database: DateTime<Utc>, machine: DateTime<Utc>) -> anyhow::Res
     Ok(())
 }
 
-fn settings(config: &Config) -> Settings {
-    Settings {
+fn settings(config: &Config) -> anyhow::Result<Settings> {
+    Ok(Settings {
         url: config.database.url.expose_secret().to_owned(),
         connections_max: config.database.max_connections,
         acquire_timeout: ACQUIRE,
+        keys: data_keys(config)?,
+    })
+}
+
+/// The configured keys of personal data, or those that this machine keeps.
+fn data_keys(config: &Config) -> anyhow::Result<DataKeys> {
+    let mut fresh = [[0; 32]; 2];
+    for key in &mut fresh {
+        OsRng
+            .try_fill_bytes(key)
+            .context("ask the operating system for random bytes")?;
     }
+    let keys = config
+        .personal_data
+        .keys_or_create(Path::new(DATA_KEYS_FILE), fresh)?;
+    Ok(DataKeys::new(&keys.lookup, &keys.numbered)?)
 }
 
 /// Applies the missing steps one after the other while no other process does, and tells each that is done. Gives back
@@ -72,7 +91,7 @@ pub(crate) async fn migrate(
     done: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<usize> {
     let _file = lock_file(config).await?;
-    let lock = MigrationLock::acquire(&settings(config), MIGRATION_WAIT)
+    let lock = MigrationLock::acquire(&settings(config)?, MIGRATION_WAIT)
         .await
         .context("wait for another process that is migrating")?;
     let database = store.connection();
@@ -87,6 +106,7 @@ pub(crate) async fn migrate(
         done(step.name());
     }
     seed(store).await?;
+    prove_keys(store).await?;
     lock.release().await.context("release the migration lock")?;
     Ok(pending.len())
 }
@@ -111,7 +131,8 @@ async fn seed(store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses tables that are older than this binary: a service must not find that out order by order.
+/// Refuses tables that are older than this binary, and keys that are not theirs: a service must not find that out order by
+/// order.
 pub(crate) async fn require_current(store: &Store) -> anyhow::Result<()> {
     let pending = Migrator::get_pending_migrations_read_only(store.connection())
         .await
@@ -121,7 +142,13 @@ pub(crate) async fn require_current(store: &Store) -> anyhow::Result<()> {
         "the tables lack {} step(s); run `countersign migrate` first",
         pending.len()
     );
-    Ok(())
+    prove_keys(store).await
+}
+
+/// Refuses keys that cannot read what is there, or would not find it again.
+async fn prove_keys(store: &Store) -> anyhow::Result<()> {
+    let now = store.now().await.context("read the time")?;
+    Ok(store.prove_keys(now).await?)
 }
 
 /// Where the data are, without passwords.

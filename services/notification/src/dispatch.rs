@@ -1,6 +1,5 @@
 //! From the outbox to the queue of deliveries. Only the database is touched here.
 
-use countersign_domain::secrets::LinkKey;
 use countersign_store::{DispatchFacts, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +11,6 @@ const BATCH: u64 = 500;
 /// Empties the outbox.
 pub(crate) struct Dispatcher {
     pub(crate) store: Store,
-    pub(crate) link_key: LinkKey,
     /// Told when there is something to deliver.
     pub(crate) queue: Bell,
     pub(crate) poll: Poll,
@@ -41,7 +39,7 @@ impl Dispatcher {
         let now = self.store.now().await?;
         let plan = |facts: &DispatchFacts<'_>| {
             failpoint::hit("planning");
-            plan(facts, &self.link_key)
+            plan(facts, self.store.lookup_key())
         };
         let done = self.store.dispatch(BATCH, now, plan).await?;
         if done.messages > 0 {

@@ -8,14 +8,14 @@ use countersign_domain::{
     message::Recipient,
     order::{Channel, Order},
     phone::PhoneNumber,
-    secrets::LinkKey,
+    secrets::LookupKey,
     survey::survey_channel,
 };
 use countersign_store::{DispatchFacts, Planned};
 
 /// The channels of a message. A confirmation request takes every step of its round's plan, each due when the steps before
 /// it have had their time; everything else goes once, by the first way the customer can be reached.
-pub(crate) fn plan(facts: &DispatchFacts<'_>, key: &LinkKey) -> Vec<Planned> {
+pub(crate) fn plan(facts: &DispatchFacts<'_>, key: &LookupKey) -> Vec<Planned> {
     let mut due_time = facts.now;
     let mut planned = Vec::new();
     let steps: Vec<(Channel, u32)> = match facts.round {

@@ -233,7 +233,6 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
     lifecycle.spawn("anchors", anchors.run(lifecycle.soft()));
     let dispatcher = Dispatcher {
         store,
-        link_key: link_key.clone(),
         queue: queue.clone(),
         poll: poll.clone(),
     };

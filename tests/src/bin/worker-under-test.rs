@@ -6,6 +6,7 @@
 
 use std::{
     io::{BufRead as _, stderr, stdin},
+    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -20,7 +21,7 @@ use countersign_runtime::{
     config::{Config, Sources},
     lifecycle::{Lifecycle, Signals},
 };
-use countersign_store::{Settings, Store};
+use countersign_store::{DataKeys, Settings, Store};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 
@@ -45,9 +46,13 @@ async fn main() -> anyhow::Result<ExitCode> {
         .with_env_filter(config.telemetry.log_filter.as_str())
         .with_writer(stderr)
         .init();
+    let keys = config
+        .personal_data
+        .keys_or_create(Path::new("personal-data.keys"), [[0; 32]; 2])?;
+    let keys = DataKeys::new(&keys.lookup, &keys.numbered)?;
     let store = Store::connect(&Settings {
         connections_max: 6,
-        ..Settings::new(config.database.url.expose_secret())
+        ..Settings::new(config.database.url.expose_secret(), keys)
     })
     .await?;
     store.shift_clock(TimeDelta::milliseconds(lead));

@@ -48,6 +48,10 @@ fn serve(command: &mut Command, url: &str, address: SocketAddr, folder: &Path) -
         .env("DATABASE_URL", url)
         .env("COUNTERSIGN__ORDER__LISTEN", address.to_string())
         .env("COUNTERSIGN__LINKS__KEY", LINK_SECRET)
+        .env(
+            "COUNTERSIGN__PERSONAL_DATA__KEYS",
+            countersign_store::testing::DATA_KEYS,
+        )
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null());

@@ -4,8 +4,10 @@
 mod backlog;
 mod browser;
 mod callers;
+mod canaries;
 mod canary;
 mod cluster;
+mod collector;
 mod database;
 mod erasure;
 mod extremes;

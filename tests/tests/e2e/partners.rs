@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign_domain::message::OptOutReason;
 use countersign_domain::order::Channel;
-use countersign_e2e::{EMAIL, PHONE, fresh_id, link_key};
+use countersign_e2e::{EMAIL, PHONE, fresh_id};
 use countersign_notification::testkit::{Answer, GatewayStub};
 use countersign_proto::v1::{self, webhook_service_client::WebhookServiceClient};
 use serde_json::Value;
@@ -63,7 +63,7 @@ async fn m_04_the_shop_is_told_once_that_no_channel_leads_to_its_customer() {
         (PHONE, Channel::Sms),
         (PHONE, Channel::Phone),
     ] {
-        let hash = link_key().recipient_hash(address);
+        let hash = countersign_store::testing::recipient_hash(address);
         store
             .insert_opt_out(&hash, channel, OptOutReason::BadAddress, now)
             .await

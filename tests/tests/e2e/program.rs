@@ -59,6 +59,10 @@ pub(crate) fn start(program: &Path, url: &str, address: SocketAddr, folder: &Pat
             "COUNTERSIGN__LINKS__KEY",
             "a key of thirty-two bytes or more for links",
         )
+        .env(
+            "COUNTERSIGN__PERSONAL_DATA__KEYS",
+            countersign_store::testing::DATA_KEYS,
+        )
         .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "error")
         .current_dir(folder)
         .stdin(Stdio::null())

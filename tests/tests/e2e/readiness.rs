@@ -7,7 +7,10 @@ use std::{
 
 use countersign_e2e::{link_key, seed};
 use countersign_runtime::{config, health::LIVENESS, lifecycle::Lifecycle};
-use countersign_store::{Settings, Store, testing::TestDatabase};
+use countersign_store::{
+    Settings, Store,
+    testing::{TestDatabase, data_keys},
+};
 use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::Channel;
 use tonic_health::pb::{
@@ -80,7 +83,9 @@ async fn a_process_whose_database_is_away_is_unready_and_alive_until_it_is_back(
             config: config::Order::default(),
             limits: config::Limits::default(),
             company: config::Company::default(),
-            store: Store::connect(&Settings::new(url)).await.unwrap(),
+            store: Store::connect(&Settings::new(url, data_keys()))
+                .await
+                .unwrap(),
             link_key: link_key(),
             gate: countersign_runtime::callers::Gate::open(),
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),

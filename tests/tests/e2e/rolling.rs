@@ -87,6 +87,10 @@ fn spawn(
         .env("DATABASE_URL", url)
         .env("COUNTERSIGN__ORDER__LISTEN", address.to_string())
         .env("COUNTERSIGN__LINKS__KEY", LINK_SECRET)
+        .env(
+            "COUNTERSIGN__PERSONAL_DATA__KEYS",
+            countersign_store::testing::DATA_KEYS,
+        )
         .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "error")
         .env("COUNTERSIGN__SHUTDOWN__NOTICE_SECONDS", "1")
         // However slow the machine is: what is tested is the restart.

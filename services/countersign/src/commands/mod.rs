@@ -16,6 +16,7 @@ mod notification_worker;
 pub(crate) mod operator;
 mod order_service;
 pub(crate) mod refusals;
+mod rekey;
 pub(crate) mod retention;
 pub(crate) mod safe_mode;
 mod status;
@@ -35,6 +36,7 @@ pub(crate) async fn run(
         Command::Bench(bench) => Box::pin(bench.run()).await,
         Command::Import(args) => Box::pin(import::run(args, config)).await,
         Command::Status(_) => status::run(config).await,
+        Command::Rekey(args) => rekey::run(args, config).await,
         Command::DeadLetters(args) => operator::dead_letters(args, config).await,
         Command::Requeue(args) => operator::requeue(args, config).await,
         Command::Resolve(args) => operator::resolve(args, config).await,

@@ -54,7 +54,7 @@ impl Notifications {
             &mut violations,
         );
         let (channel, call) = violations.finish(channel.zip(call))?;
-        let hash = self.link_key.recipient_hash(address.recipient.reveal());
+        let hash = self.store.recipient_hash(address.recipient.reveal());
         let acted = self
             .store
             .set_contact_preference(&hash, channel, request.allowed, &call, now)
@@ -68,7 +68,7 @@ impl Notifications {
     }
 
     async fn preferences(&self, address: &Address) -> Result<v1::ContactPreferences, Status> {
-        let hash = self.link_key.recipient_hash(address.recipient.reveal());
+        let hash = self.store.recipient_hash(address.recipient.reveal());
         let out = self.store.list_opt_outs(&hash).await.map_err(unavailable)?;
         let channels = address.channels.iter().map(|channel| {
             let found = out.iter().find(|it| it.channel == *channel);

@@ -166,7 +166,7 @@ impl Forwarder {
             Meaning::Start => return about_opting(None),
             _ => {}
         }
-        let hash = self.link_key.recipient_hash(from.reveal());
+        let hash = store.recipient_hash(from.reveal());
         let mut recent = store.find_deliveries_to(&hash, RECENT).await?;
         if let Some(answered) = in_reply_to
             && let Some(delivery) = store.find_delivery_by_provider_id(answered).await?
@@ -337,7 +337,7 @@ impl Forwarder {
         reason: Option<OptOutReason>,
     ) -> Result<Settled, StoreError> {
         let store = &self.inbox.store;
-        let hash = self.link_key.recipient_hash(recipient.reveal());
+        let hash = store.recipient_hash(recipient.reveal());
         match reason {
             Some(reason) => {
                 let now = store.now().await?;

@@ -105,7 +105,7 @@ impl Forwarder {
     /// The delivery to this recipient that has the try.
     async fn reported(&self, report: &Report<'_>) -> Result<Option<Claimed>, StoreError> {
         let store = &self.inbox.store;
-        let hash = self.link_key.recipient_hash(report.recipient.reveal());
+        let hash = store.recipient_hash(report.recipient.reveal());
         let mut recent = store.find_deliveries_to(&hash, RECENT).await?;
         recent.retain(|delivery| delivery.channel == report.channel);
         for order in distinct_orders(&recent) {

@@ -203,7 +203,7 @@ async fn e_17_e_18_what_a_relay_tells_by_webhook_in_any_sequence() {
         assert_eq!(post("m-3", &bounced).await, 204);
     }
     stage.until_states(order.id, &arrived(Sent, Failed)).await;
-    let hash = stage.shop.key.recipient_hash(MAIL.unwrap());
+    let hash = countersign_store::testing::recipient_hash(MAIL.unwrap());
     assert!(
         stage
             .store()
@@ -235,7 +235,7 @@ async fn e_17_e_18_what_a_relay_tells_by_webhook_in_any_sequence() {
     let complaint = json!({"notificationType": "Complaint", "mail": {"source": verp(&stage, &letter)},
         "complaint": {"feedbackId": "f-2", "complainedRecipients": [{"emailAddress": "other@example.com"}]}});
     assert_eq!(post("m-8", &complaint).await, 204);
-    let hash = stage.shop.key.recipient_hash("other@example.com");
+    let hash = countersign_store::testing::recipient_hash("other@example.com");
     eventually(async || {
         let out = stage
             .store()
@@ -265,7 +265,7 @@ async fn e_09_an_address_that_the_relay_does_not_know_is_suppressed_and_the_next
         (2, Channel::Phone, Ready),
     ];
     stage.until_states(order.id, &wanted).await;
-    let hash = stage.shop.key.recipient_hash(MAIL.unwrap());
+    let hash = countersign_store::testing::recipient_hash(MAIL.unwrap());
     assert!(
         stage
             .store()
@@ -290,7 +290,7 @@ async fn e_10_a_refused_letter_does_not_condemn_the_address() {
         (2, Channel::Phone, Ready),
     ];
     stage.until_states(order.id, &wanted).await;
-    let hash = stage.shop.key.recipient_hash(MAIL.unwrap());
+    let hash = countersign_store::testing::recipient_hash(MAIL.unwrap());
     assert!(
         !stage
             .store()

@@ -74,7 +74,7 @@ codes! {
 }
 
 /// The customer's no.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Objection {
     /// What about.
     pub category: ObjectionCategory,
@@ -87,7 +87,7 @@ pub struct Objection {
 }
 
 /// An answer that no longer counts: recorded, never applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LateAnswer {
     /// Yes or no.
     pub accepted: bool,
@@ -166,3 +166,5 @@ impl Round {
         self.state == ConfirmationState::Open && time < self.expire_time
     }
 }
+
+crate::hidden::hidden!(Objection, LateAnswer);

@@ -29,7 +29,7 @@ pub struct Customer {
 }
 
 /// What is only read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CustomerProfile {
     /// For people.
@@ -59,3 +59,5 @@ pub struct CustomerProfile {
     /// Why blocked.
     pub block_reason: String,
 }
+
+crate::hidden::hidden!(CustomerProfile);

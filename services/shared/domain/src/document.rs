@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What is to be delivered, as it stood when the order was confirmed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryNote {
     /// Whose.
     pub order_id: OrderId,
@@ -94,7 +94,7 @@ impl DeliveryNote {
 }
 
 /// What after-sales needs to answer fast, made in advance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePack {
     /// Whose.
     pub order_id: OrderId,
@@ -156,3 +156,5 @@ impl ServicePack {
         }
     }
 }
+
+crate::hidden::hidden!(DeliveryNote, ServicePack);

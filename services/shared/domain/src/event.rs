@@ -223,7 +223,7 @@ pub struct OutboxMessage {
 }
 
 /// What the renderer needs besides the order itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageDetails {
     /// Round of confirmation, for its code and channel plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -238,3 +238,5 @@ pub struct MessageDetails {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
 }
+
+crate::hidden::hidden!(MessageDetails);

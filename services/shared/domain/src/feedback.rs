@@ -133,7 +133,7 @@ pub struct FeedbackLine {
 }
 
 /// How a low score was followed up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Resolution {
     /// What was done.
     pub text: String,
@@ -175,3 +175,5 @@ pub struct Feedback {
     /// When the last of it was received.
     pub answer_time: DateTime<Utc>,
 }
+
+crate::hidden::hidden!(Resolution);

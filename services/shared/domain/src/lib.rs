@@ -16,6 +16,7 @@ pub mod email;
 pub mod erasure;
 pub mod event;
 pub mod feedback;
+mod hidden;
 pub mod hold;
 pub mod ids;
 pub mod line;

@@ -28,7 +28,7 @@ pub struct OrderLine {
 }
 
 /// What only some lines have.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineExtras {
     /// Parts that must come with the goods (R31).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -127,3 +127,5 @@ impl LineCounters {
             .map_or(Ok(()), |(_, rule)| Err(*rule))
     }
 }
+
+crate::hidden::hidden!(LineExtras);

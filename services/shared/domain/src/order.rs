@@ -160,7 +160,7 @@ pub struct TimeWindow {
 }
 
 /// Whom to write to and call about the order, as given with the order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
     /// Name as the customer gave it.
     pub display_name: String,
@@ -176,7 +176,7 @@ pub struct Contact {
 }
 
 /// Where, to whom and how the goods go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Ship-to.
     pub address: PostalAddress,
@@ -194,7 +194,7 @@ pub struct Delivery {
 }
 
 /// What the customer asked for, apart from the lines. It changes by amendment only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// See [`TransactionType`].
     pub transaction_type: TransactionType,
@@ -390,3 +390,5 @@ pub fn content_hash<'a>(lines: impl Iterator<Item = (&'a str, i64)>, total: Mone
         .take(8)
         .fold(0_i64, |hash, byte| (hash << 8) | i64::from(*byte))
 }
+
+crate::hidden::hidden!(Contact, Delivery, Terms);

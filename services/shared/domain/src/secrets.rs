@@ -1,6 +1,7 @@
 //! The customer's link and code. Neither is stored: both are made from a secret key, and the
 //! database keeps hashes only, so that a copy of it opens no order page (RELIABILITY, J-07).
 
+mod lookup;
 mod mail;
 mod partner;
 
@@ -14,6 +15,7 @@ use subtle::ConstantTimeEq;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::ids::OrderId;
+pub use lookup::LookupKey;
 pub use mail::BOUNCE_TOKEN_CHARS;
 
 /// The shortest key that is taken, in bytes: as long as the hash, as RFC 2104 §3 advises.
@@ -108,12 +110,6 @@ impl LinkKey {
             "code-hash",
             &[order.as_bytes(), &round.to_be_bytes(), code.as_bytes()],
         )
-    }
-
-    /// What recipients are recognised by without being stored in the clear: the same for all ways of writing an address
-    /// in capitals and small letters.
-    pub fn recipient_hash(&self, recipient: &str) -> [u8; 32] {
-        self.mac("recipient", &[recipient.trim().to_lowercase().as_bytes()])
     }
 
     /// What an erased customer is known by afterwards: enough to find the same code again after a restore, and nothing else.

@@ -88,7 +88,7 @@ pub struct TrackingEvent {
 }
 
 /// What is only read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TrackingDetails {
     /// Where, in words.
@@ -152,3 +152,5 @@ impl TrackingEvent {
         found
     }
 }
+
+crate::hidden::hidden!(TrackingDetails);

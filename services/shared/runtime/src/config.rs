@@ -2,7 +2,7 @@
 //!
 //! Layers, later ones win: defaults, the TOML file of `--config`, `DATABASE_URL` and `SMTP_URL`, variables
 //! `COUNTERSIGN__SECTION__KEY` (`COUNTERSIGN__SMS__TWILIO__KEY` for a section within), flags of the command line. A key that nobody knows is refused, wherever it stands.
-//! A secret can be given by value or by a file (`url_file`, `secret_file`, `key_file`); each layer may use one of the two.
+//! A secret can be given by value or by a file (`url_file`, `secret_file`, `key_file`, `keys_file`); each layer may use one of the two.
 
 use std::{
     fmt,
@@ -18,10 +18,12 @@ mod audit;
 mod callers;
 mod changes;
 mod clouds;
+mod kept;
 mod layers;
 mod letters;
 mod limits;
 mod links;
+mod personal_data;
 mod redact;
 mod retention;
 mod sections;
@@ -39,6 +41,7 @@ pub use self::{
     letters::{Bounces, Dkim},
     limits::{CallerLimits, Limits},
     links::LinkKeyError,
+    personal_data::{PersonalData, PersonalDataError, PersonalDataKeys},
     retention::Retention,
     sections::{
         Company, Database, Email, EmailTransport, Gateway, GatewayTransport, Links, LogFormat,
@@ -79,6 +82,8 @@ pub struct Config {
     pub audit: Audit,
     /// What links and codes are derived from.
     pub links: Links,
+    /// What personal data is sealed with in the database.
+    pub personal_data: PersonalData,
     /// Where the company keeps its own wording.
     pub templates: Templates,
     /// Who the customer deals with.

@@ -141,7 +141,7 @@ impl Store {
         }
         self.write_results(transaction, written, now).await?;
         hurry(transaction, &rows, &hurried, now).await?;
-        open_gates(transaction, &rows, now).await?;
+        open_gates(transaction, &self.keys, &rows, now).await?;
         Ok(refused)
     }
 

@@ -240,7 +240,7 @@ impl Store {
         }
         let rows = lock_standings(transaction, ended_orders.into_iter().collect()).await?;
         hurry(transaction, &rows, &passed_over, now).await?;
-        open_gates(transaction, &rows, now).await?;
+        open_gates(transaction, &self.keys, &rows, now).await?;
         Ok(outcomes)
     }
 

@@ -12,6 +12,7 @@ use sea_orm::{DatabaseTransaction, DbBackend, Value};
 
 use crate::{
     bulk::Bulk,
+    data_keys::DataKeys,
     error::StoreError,
     order_rows::{EVENTS, push_event},
 };
@@ -53,9 +54,13 @@ impl CommitRows {
     }
 
     /// Records an event of an order.
-    pub(crate) fn push_event(&mut self, event: &OrderEvent) -> Result<(), StoreError> {
+    pub(crate) fn push_event(
+        &mut self,
+        keys: &DataKeys,
+        event: &OrderEvent,
+    ) -> Result<(), StoreError> {
         let ordinal = self.ordinal();
-        let hash = push_event(&mut self.events, self.commit, ordinal, event)?;
+        let hash = push_event(&mut self.events, keys, self.commit, ordinal, event)?;
         self.hashes.push(hash);
         Ok(())
     }

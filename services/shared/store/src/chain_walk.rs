@@ -14,10 +14,13 @@ use uuid::Uuid;
 use crate::{
     Store,
     chain::version_key,
+    data_keys::DataKeys,
     entity::{
         audit_entries, audit_rules, commits, erasures, operator_acts, order_events, order_policies,
     },
     error::{During, StoreError},
+    operator_acts::fingerprint,
+    sealed::{ACTS_REASON, EVENTS_DETAILS},
 };
 
 mod strays;
@@ -82,7 +85,8 @@ impl Store {
                     .last()
                     .and_then(|row| row.position)
                     .unwrap_or(head.position);
-                let hashing = tokio::task::spawn_blocking(move || take(walk, &found));
+                let keys = self.keys.clone();
+                let hashing = tokio::task::spawn_blocking(move || take(&keys, walk, &found));
                 let (taken, next) = tokio::join!(hashing, self.chain_page(last, head.position));
                 walk = taken.map_err(|error| StoreError::Unstorable {
                     operation: DOING,
@@ -183,7 +187,9 @@ impl Store {
                 for row in rows {
                     let key = row.id.to_string();
                     let entry = chunk.iter().find(|entry| entry.entry_key == key);
-                    if let Some(hash) = entry.and_then(|entry| act_row_hash(entry, &row)) {
+                    if let Some(hash) =
+                        entry.and_then(|entry| act_row_hash(&self.keys, entry, &row))
+                    {
                         hashes.insert((EntryKind::Act.as_str().to_owned(), key), hash);
                     }
                 }
@@ -281,15 +287,21 @@ fn salt_of(bytes: Option<&Vec<u8>>) -> Option<Salt> {
 }
 
 /// The hash of what stands in `operator_acts` now; none when neither salt nor commitment is there.
-fn act_row_hash(entry: &audit_entries::Model, row: &operator_acts::Model) -> Option<Hash> {
+fn act_row_hash(
+    keys: &DataKeys,
+    entry: &audit_entries::Model,
+    row: &operator_acts::Model,
+) -> Option<Hash> {
+    let opened = fingerprint(keys, row).and_then(|fingerprint| {
+        let reason = ACTS_REASON.open_text(keys, &row.id, &row.reason)?;
+        Ok((fingerprint, reason))
+    });
+    // What cannot be opened was changed: it can be brought to no hash.
+    let Ok((fingerprint, reason)) = opened else {
+        return Some(Hash::default());
+    };
     let commitment = match salt_of(entry.salt.as_ref()) {
-        Some(salt) => act_commitment(
-            &salt,
-            &row.subject,
-            &row.fingerprint,
-            &row.reason,
-            &row.result,
-        ),
+        Some(salt) => act_commitment(&salt, &row.subject, &fingerprint, &reason, &row.result),
         None => entry.commitment.as_deref().and_then(hash_of)?,
     };
     let fields = ActFields {
@@ -305,10 +317,14 @@ fn act_row_hash(entry: &audit_entries::Model, row: &operator_acts::Model) -> Opt
     Some(act_hash(&fields, &commitment))
 }
 
-/// The hash of an event as it stands now.
-fn event_row_hash(row: &order_events::Model) -> Option<Hash> {
+/// The hash of an event as it stands now; none, too, when its details cannot be opened.
+fn event_row_hash(keys: &DataKeys, row: &order_events::Model) -> Option<Hash> {
     let commitment = match salt_of(row.salt.as_ref()) {
-        Some(salt) => details_commitment(&salt, &row.details),
+        Some(salt) => {
+            let key = (row.commit_id, row.ordinal);
+            let details = EVENTS_DETAILS.open_text(keys, &key, &row.details).ok()?;
+            details_commitment(&salt, &details)
+        }
         None => row.commitment.as_deref().and_then(hash_of)?,
     };
     let fields = EventFields {
@@ -325,7 +341,7 @@ fn event_row_hash(row: &order_events::Model) -> Option<Hash> {
 }
 
 /// Walks along a page.
-fn take(mut walk: Walk, page: &ChainPage) -> Walk {
+fn take(keys: &DataKeys, mut walk: Walk, page: &ChainPage) -> Walk {
     let mut records: HashMap<Uuid, Vec<(i32, RecordSeen)>> =
         HashMap::with_capacity(page.commits.len());
     for row in &page.events {
@@ -336,7 +352,7 @@ fn take(mut walk: Walk, page: &ChainPage) -> Walk {
             },
             written: row.hash.as_deref().and_then(hash_of),
             // An event without salt and commitment was changed: it can be brought to no hash.
-            found: Some(event_row_hash(row).unwrap_or_default()),
+            found: Some(event_row_hash(keys, row).unwrap_or_default()),
             erased: row.commitment.is_some(),
         };
         let of_commit = records.entry(row.commit_id).or_default();

@@ -13,6 +13,7 @@ use crate::{
     chain::CommitRows,
     confirmations::{CONFIRMATIONS, push_round, update_round},
     customers::change_credit,
+    data_keys::DataKeys,
     documents::{insert_delivery_note, put_service_pack},
     entity::{order_lines, order_numbers, orders},
     error::{During, StoreError},
@@ -20,7 +21,8 @@ use crate::{
     intake::{OUTBOX, push_messages},
     order_rows::{LINES, hold_count, push_line, queue_rank},
     requests::{RequestRecord, insert_request},
-    rows::{int, json_text},
+    rows::int,
+    sealed::{ORDERS_PRIORITY, ORDERS_PROGRESS, ORDERS_TERMS},
     stock::change_stock,
     surveys::insert_survey,
     timers::{TIMERS, delete_timer, push_timer},
@@ -111,7 +113,7 @@ impl Store {
         if let Some((first, _)) = changes.first() {
             let mut commit = CommitRows::new(commit, first.event.create_time);
             for (change, _) in changes {
-                commit.push_event(&change.event)?;
+                commit.push_event(&self.keys, &change.event)?;
             }
             commit.insert(transaction, self.backend()).await?;
         }
@@ -132,17 +134,17 @@ impl Store {
         change: &Change,
         extras: &SaveExtras,
     ) -> Result<Step, StoreError> {
-        let backend = self.backend();
+        let (backend, keys) = (self.backend(), &self.keys);
         let now = change.event.create_time;
         if let Some(request) = &extras.request {
-            match insert_request(transaction, request, now).await {
+            match insert_request(transaction, keys, request, now).await {
                 Err(error) if error.is_unique_violation() => {
                     return Ok(Step::Stop(Saved::Repeated));
                 }
                 result => result?,
             }
         }
-        if !update_order(transaction, change).await? {
+        if !update_order(transaction, keys, change).await? {
             return Ok(Step::Stop(Saved::Outdated));
         }
         self.write_lines(transaction, change).await?;
@@ -157,14 +159,14 @@ impl Store {
             insert_number(transaction, number, change).await?;
         }
         let mut messages = Vec::new();
-        push_messages(&mut messages, change, &extras.outbox_ids)?;
+        push_messages(&mut messages, keys, change, &extras.outbox_ids)?;
         OUTBOX.insert(transaction, backend, messages).await?;
         let mut opened = Vec::new();
         for round in &change.rounds {
             if round.state == ConfirmationState::Open && round.create_time == now {
-                push_round(&mut opened, round)?;
+                push_round(&mut opened, keys, round)?;
             } else {
-                update_round(transaction, round).await?;
+                update_round(transaction, keys, round).await?;
             }
         }
         CONFIRMATIONS.insert(transaction, backend, opened).await?;
@@ -177,10 +179,10 @@ impl Store {
         }
         TIMERS.insert(transaction, backend, timers).await?;
         if let Some(note) = &change.delivery_note {
-            insert_delivery_note(transaction, note).await?;
+            insert_delivery_note(transaction, keys, note).await?;
         }
         if let Some(pack) = &change.service_pack {
-            put_service_pack(transaction, pack).await?;
+            put_service_pack(transaction, keys, pack).await?;
         }
         if let Some(survey) = &change.survey
             && !insert_survey(transaction, survey).await?
@@ -188,13 +190,13 @@ impl Store {
             return Ok(Step::Stop(Saved::Outdated));
         }
         if let Some(feedback) = &change.feedback {
-            put_feedback(transaction, backend, feedback).await?;
+            put_feedback(transaction, keys, backend, feedback).await?;
         }
         if let Some(event) = &extras.tracking_event {
-            insert_tracking_event(transaction, change.order.id, event).await?;
+            insert_tracking_event(transaction, keys, change.order.id, event).await?;
         }
         if let Some(contact) = &extras.contact {
-            insert_contact(transaction, contact).await?;
+            insert_contact(transaction, keys, contact).await?;
         }
         change_credit(
             transaction,
@@ -229,7 +231,7 @@ impl Store {
                 .during("replace order lines")?;
             let mut values = Vec::new();
             for line in &order.lines {
-                push_line(&mut values, order.id, line)?;
+                push_line(&mut values, &self.keys, order.id, line)?;
             }
             return LINES.insert(transaction, self.backend(), values).await;
         }
@@ -286,10 +288,12 @@ impl Store {
 /// state changes without it.
 async fn update_order(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     change: &Change,
 ) -> Result<bool, StoreError> {
     const DOING: &str = "update an order";
     let order = &change.order;
+    let id = order.id.as_uuid();
     let mut row = orders::ActiveModel {
         order_number: Set(order.order_number.as_ref().map(OrderNumber::digits)),
         revision: Set(int(DOING, order.revision)?),
@@ -304,19 +308,19 @@ async fn update_order(
         update_time: Set(order.update_time),
         confirm_time: Set(order.confirm_time),
         deliver_time: Set(order.deliver_time),
-        priority: Set(json_text(DOING, &order.priority)?),
-        progress: Set(json_text(DOING, &order.progress)?),
+        priority: Set(ORDERS_PRIORITY.seal_json(keys, &id, &order.priority)?),
+        progress: Set(ORDERS_PROGRESS.seal_json(keys, &id, &order.progress)?),
         ..Default::default()
     };
     if change.terms_changed {
-        row.terms = Set(json_text(DOING, &order.terms)?);
+        row.terms = Set(ORDERS_TERMS.seal_json(keys, &id, &order.terms)?);
     }
     if change.lines_replaced {
         row.content_hash = Set(order.content_hash());
     }
     let updated = orders::Entity::update_many()
         .set(row)
-        .filter(orders::Column::Id.eq(order.id.as_uuid()))
+        .filter(orders::Column::Id.eq(id))
         .filter(orders::Column::Version.eq(order.version - 1))
         .exec(transaction)
         .await

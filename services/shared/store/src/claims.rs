@@ -105,7 +105,7 @@ impl Store {
             DeliveryState::Leased.as_str().clone_into(&mut row.state);
             row.due_time = until;
             let (id, order, create_time) = (row.id, row.order_id, row.create_time);
-            match delivery(row) {
+            match delivery(&self.keys, row) {
                 Ok(delivery) => claimed.push(delivery),
                 Err(error) => {
                     tracing::warn!(error = %error, "a message is left to a newer version of the program");
@@ -169,7 +169,7 @@ impl Store {
         orders.sort_unstable();
         orders.dedup();
         let rows = lock_standings(transaction, orders).await?;
-        open_gates(transaction, &rows, now).await
+        open_gates(transaction, &self.keys, &rows, now).await
     }
 
     /// How the server would find the rows of a claim, for the test of the index.

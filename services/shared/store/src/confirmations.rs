@@ -11,10 +11,12 @@ use sea_orm::{
 use crate::{
     Store,
     bulk::Bulk,
+    data_keys::DataKeys,
     delivery_rows::padded,
     entity::confirmations,
     error::{During, StoreError},
-    rows::{At, int, json_text},
+    rows::{At, int},
+    sealed::ROUNDS_DETAILS,
 };
 
 pub(crate) const CONFIRMATIONS: Bulk = Bulk {
@@ -34,18 +36,23 @@ pub(crate) const CONFIRMATIONS: Bulk = Bulk {
 };
 
 /// Appends a row of [`CONFIRMATIONS`].
-pub(crate) fn push_round(values: &mut Vec<Value>, round: &Round) -> Result<(), StoreError> {
+pub(crate) fn push_round(
+    values: &mut Vec<Value>,
+    keys: &DataKeys,
+    round: &Round,
+) -> Result<(), StoreError> {
     const DOING: &str = "insert confirmations";
+    let row = (round.order_id.as_uuid(), int(DOING, round.round)?);
     values.extend([
-        round.order_id.as_uuid().into(),
-        int(DOING, round.round)?.into(),
+        row.0.into(),
+        row.1.into(),
         int(DOING, round.revision)?.into(),
         round.mode.as_str().into(),
         round.state.as_str().into(),
         round.expire_time.into(),
         round.create_time.into(),
         round.code_hash.to_vec().into(),
-        json_text(DOING, &round.details)?.into(),
+        ROUNDS_DETAILS.seal_json(keys, &row, &round.details)?.into(),
     ]);
     Ok(())
 }
@@ -53,17 +60,19 @@ pub(crate) fn push_round(values: &mut Vec<Value>, round: &Round) -> Result<(), S
 /// Writes a round that was there before.
 pub(crate) async fn update_round(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     round: &Round,
 ) -> Result<(), StoreError> {
     const DOING: &str = "update a confirmation";
+    let row = (round.order_id.as_uuid(), int(DOING, round.round)?);
     confirmations::Entity::update_many()
         .set(confirmations::ActiveModel {
             state: Set(round.state.as_str().to_owned()),
-            details: Set(json_text(DOING, &round.details)?),
+            details: Set(ROUNDS_DETAILS.seal_json(keys, &row, &round.details)?),
             ..Default::default()
         })
-        .filter(confirmations::Column::OrderId.eq(round.order_id.as_uuid()))
-        .filter(confirmations::Column::Round.eq(int(DOING, round.round)?))
+        .filter(confirmations::Column::OrderId.eq(row.0))
+        .filter(confirmations::Column::Round.eq(row.1))
         .exec(transaction)
         .await
         .during(DOING)?;
@@ -79,7 +88,7 @@ impl Store {
             .all(&self.db)
             .await
             .during("list confirmations")?;
-        rows.iter().map(round).collect()
+        rows.iter().map(|row| round(&self.keys, row)).collect()
     }
 
     /// All rounds of some orders.
@@ -93,7 +102,7 @@ impl Store {
             .all(&self.db)
             .await
             .during("find confirmations")?;
-        rows.iter().map(round).collect()
+        rows.iter().map(|row| round(&self.keys, row)).collect()
     }
 
     /// One round.
@@ -107,7 +116,7 @@ impl Store {
             .one(&self.db)
             .await
             .during(DOING)?;
-        row.as_ref().map(round).transpose()
+        row.as_ref().map(|row| round(&self.keys, row)).transpose()
     }
 
     /// The round that waits for the customer, if any.
@@ -119,11 +128,11 @@ impl Store {
             .one(&self.db)
             .await
             .during("find the open confirmation")?;
-        row.as_ref().map(round).transpose()
+        row.as_ref().map(|row| round(&self.keys, row)).transpose()
     }
 }
 
-pub(crate) fn round(row: &confirmations::Model) -> Result<Round, StoreError> {
+pub(crate) fn round(keys: &DataKeys, row: &confirmations::Model) -> Result<Round, StoreError> {
     let at = At {
         table: "confirmations",
         row: &row.order_id,
@@ -137,6 +146,6 @@ pub(crate) fn round(row: &confirmations::Model) -> Result<Round, StoreError> {
         expire_time: row.expire_time,
         create_time: row.create_time,
         code_hash: at.hash("code_hash", &row.code_hash)?,
-        details: at.json("details", &row.details)?,
+        details: ROUNDS_DETAILS.open_json(keys, &(row.order_id, row.round), &row.details)?,
     })
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
+use countersign_domain::secrets::LookupKey;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult,
     Statement,
@@ -19,6 +20,7 @@ use sqlx::{
 };
 
 use crate::{
+    data_keys::DataKeys,
     deadline::{Bounded, Retired},
     error::{During, StoreError},
     lives::Life,
@@ -46,15 +48,18 @@ pub struct Settings {
     pub connections_max: u32,
     /// How long a call may wait for a connection.
     pub acquire_timeout: Duration,
+    /// What personal data is sealed with and found by.
+    pub keys: DataKeys,
 }
 
 impl Settings {
     /// With 20 connections and 5 seconds.
-    pub fn new(url: impl Into<String>) -> Self {
+    pub fn new(url: impl Into<String>, keys: DataKeys) -> Self {
         Self {
             url: url.into(),
             connections_max: 20,
             acquire_timeout: Duration::from_secs(5),
+            keys,
         }
     }
 }
@@ -64,6 +69,7 @@ impl Settings {
 pub struct Store {
     pub(crate) db: Bounded,
     pub(crate) kind: DatabaseKind,
+    pub(crate) keys: DataKeys,
     /// Added to the database's time: tests move the clock without waiting.
     offset_us: Arc<AtomicI64>,
     settings: Arc<Settings>,
@@ -181,6 +187,7 @@ impl Store {
         Ok(Self {
             db: Bounded { inner: db, retired },
             kind,
+            keys: settings.keys.clone(),
             offset_us: Arc::default(),
             settings: Arc::new(settings.clone()),
             life: None,
@@ -202,6 +209,21 @@ impl Store {
     /// Which database this is.
     pub const fn kind(&self) -> DatabaseKind {
         self.kind
+    }
+
+    /// What recipients are recognised by: the same for all ways of writing an address in capitals and small letters.
+    pub fn recipient_hash(&self, recipient: &str) -> [u8; 32] {
+        self.lookup_key().recipient_hash(recipient)
+    }
+
+    /// What personal data is sealed with.
+    pub const fn keys(&self) -> &DataKeys {
+        &self.keys
+    }
+
+    /// The key of the hashes that personal data is found by.
+    pub fn lookup_key(&self) -> &LookupKey {
+        self.keys.lookup()
     }
 
     /// The connection, for migrations and tests. Everything else goes through the repositories.

@@ -15,10 +15,12 @@ use sea_orm::{
 use crate::{
     Store,
     catalog::{Page, Put},
+    data_keys::DataKeys,
     entity::customers,
     error::{During, StoreError},
     puts::PutOptions,
     rows::At,
+    sealed::CUSTOMERS_PROFILE,
 };
 
 impl Store {
@@ -35,7 +37,7 @@ impl Store {
                 .await
                 .during("find customers")?;
             for row in rows {
-                let customer = customer(row)?;
+                let customer = customer(&self.keys, row)?;
                 found.insert(customer.code.clone(), customer);
             }
         }
@@ -55,7 +57,7 @@ impl Store {
             query = query.filter(customers::Column::Code.gt(after));
         }
         let rows = query.all(&self.db).await.during("list customers")?;
-        let page = Page::cut(rows, limit, customer);
+        let page = Page::cut(rows, limit, |row| customer(&self.keys, row));
         Ok(Page {
             items: page.items.into_iter().collect::<Result<_, _>>()?,
             more: page.more,
@@ -119,7 +121,7 @@ pub(crate) async fn change_credit(
     Ok(())
 }
 
-fn customer(row: customers::Model) -> Result<Customer, StoreError> {
+fn customer(keys: &DataKeys, row: customers::Model) -> Result<Customer, StoreError> {
     let at = At {
         table: "customers",
         row: &row.code,
@@ -136,7 +138,7 @@ fn customer(row: customers::Model) -> Result<Customer, StoreError> {
         credit_limit,
         credit_exposure_minor: row.credit_exposure_minor,
         blocked: row.blocked,
-        profile: at.json("profile", &row.profile)?,
+        profile: CUSTOMERS_PROFILE.open_json(keys, row.code.as_str(), &row.profile)?,
         code: row.code,
     })
 }

@@ -15,10 +15,11 @@ use uuid::Uuid;
 
 use crate::{
     Claimed, Page, Store,
+    data_keys::DataKeys,
     delivery_rows::delivery,
     entity::deliveries,
     error::{During, StoreError},
-    rows::json_text,
+    sealed::DELIVERIES_DETAILS,
 };
 
 /// Which are asked for.
@@ -90,7 +91,7 @@ impl Store {
             .into_iter()
             .map(|row| {
                 let history = histories.remove(&row.id).unwrap_or_default();
-                shown(row, history)
+                shown(&self.keys, row, history)
             })
             .collect::<Result<_, _>>()?;
         Ok(Page { items, more })
@@ -107,7 +108,7 @@ impl Store {
             .during("find a delivery")?;
         let Some(row) = row else { return Ok(None) };
         let history = self.histories(vec![row.id]).await?.remove(&row.id);
-        shown(row, history.unwrap_or_default()).map(Some)
+        shown(&self.keys, row, history.unwrap_or_default()).map(Some)
     }
 
     /// Which index the server takes for a page, for the test of the index.
@@ -142,6 +143,7 @@ impl Store {
 
 /// A row as a message, also when its kind is one that this program does not know.
 fn shown(
+    keys: &DataKeys,
     mut row: deliveries::Model,
     history: Vec<crate::AttemptRecord>,
 ) -> Result<DeadLetter, StoreError> {
@@ -150,11 +152,11 @@ fn shown(
         MessageKind::Acknowledgement
             .as_str()
             .clone_into(&mut row.kind);
-        row.details = json_text("show a message", &MessageDetails::default())?;
+        row.details = DELIVERIES_DETAILS.seal_json(keys, &row.id, &MessageDetails::default())?;
     }
     Ok(DeadLetter {
         message: Claimed {
-            delivery: delivery(row)?,
+            delivery: delivery(keys, row)?,
             history,
         },
         kind,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     Store,
     attempts::{AttemptRecord, records},
+    data_keys::DataKeys,
     delivery_rows::{delivery, padded},
     entity::{attempts, deliveries},
     error::{During, StoreError},
@@ -33,7 +34,7 @@ impl Store {
             .one(&self.db)
             .await
             .during("find a delivery")?
-            .map(delivery)
+            .map(|row| delivery(&self.keys, row))
             .transpose()
     }
 
@@ -48,7 +49,7 @@ impl Store {
             .one(&self.db)
             .await
             .during("find a delivery by the gateway's id")?
-            .map(delivery)
+            .map(|row| delivery(&self.keys, row))
             .transpose()
     }
 
@@ -65,7 +66,10 @@ impl Store {
             .all(&self.db)
             .await
             .during("find deliveries to a recipient")?;
-        Ok(rows.into_iter().filter_map(readable).collect())
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| readable(&self.keys, row))
+            .collect())
     }
 
     /// All deliveries about an order with their tries, in the order's sequence.
@@ -86,7 +90,7 @@ impl Store {
             .filter_map(|row| {
                 Some(Claimed {
                     history: histories.remove(&row.id).unwrap_or_default(),
-                    delivery: readable(row)?,
+                    delivery: readable(&self.keys, row)?,
                 })
             })
             .collect())
@@ -111,8 +115,8 @@ impl Store {
 }
 
 /// Nothing for what a newer version of the program has written: the rest is shown all the same.
-fn readable(row: deliveries::Model) -> Option<Delivery> {
-    delivery(row)
+fn readable(keys: &DataKeys, row: deliveries::Model) -> Option<Delivery> {
+    delivery(keys, row)
         .inspect_err(|error| tracing::warn!(error = %error, "a delivery is not shown"))
         .ok()
 }

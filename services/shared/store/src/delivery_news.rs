@@ -54,6 +54,7 @@ impl Store {
         let (provider_id, error) = (cut(provider_id, 128), cut(error, 250));
         self.write(|transaction| {
             let (provider_id, error) = (provider_id.clone(), error.clone());
+            let keys = self.keys.clone();
             Box::pin(async move {
                 let mut rows = lock_orders_deliveries(transaction, vec![order]).await?;
                 let Some(place) = rows.iter().position(|row| row.id == id.as_uuid()) else {
@@ -68,7 +69,7 @@ impl Store {
                 }
                 let is_letter = row.channel == Channel::Email.as_str();
                 let Some(after) = next_state(before, row.attempts > 0, is_letter, status) else {
-                    return Ok(News::Old(Box::new(delivery(row.clone())?)));
+                    return Ok(News::Old(Box::new(delivery(&keys, row.clone())?)));
                 };
                 after.as_str().clone_into(&mut row.state);
                 row.finish_time = Some(now);
@@ -96,8 +97,8 @@ impl Store {
                     .during(DOING)?;
                 let rows: Vec<Standing> = rows.iter().map(Standing::from).collect();
                 hurry(transaction, &rows, failed.as_slice(), now).await?;
-                open_gates(transaction, &rows, now).await?;
-                Ok(News::Written(Box::new(delivery(written)?)))
+                open_gates(transaction, &keys, &rows, now).await?;
+                Ok(News::Written(Box::new(delivery(&keys, written)?)))
             })
         })
         .await

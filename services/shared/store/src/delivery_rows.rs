@@ -16,9 +16,11 @@ use uuid::Uuid;
 
 use crate::{
     bulk::Bulk,
+    data_keys::DataKeys,
     entity::deliveries,
     error::{During, StoreError},
-    rows::{At, int, json_text},
+    rows::{At, int},
+    sealed::{DELIVERIES_DETAILS, DELIVERIES_RECIPIENT},
     unreachable,
 };
 
@@ -51,11 +53,13 @@ pub(crate) const DELIVERIES: Bulk = Bulk {
 /// Appends a row of [`DELIVERIES`].
 pub(crate) fn push_delivery(
     values: &mut Vec<Value>,
+    keys: &DataKeys,
     delivery: &Delivery,
 ) -> Result<(), StoreError> {
     const DOING: &str = "insert deliveries";
+    let id = delivery.id.as_uuid();
     values.extend([
-        delivery.id.as_uuid().into(),
+        id.into(),
         delivery.order_id.as_uuid().into(),
         int(DOING, delivery.seq)?.into(),
         delivery.kind.as_str().into(),
@@ -65,13 +69,17 @@ pub(crate) fn push_delivery(
         int(DOING, delivery.step)?.into(),
         int(DOING, delivery.generation)?.into(),
         delivery.dedupe_key().to_vec().into(),
-        delivery.recipient.reveal().into(),
+        DELIVERIES_RECIPIENT
+            .seal_text(keys, &id, delivery.recipient.reveal())?
+            .into(),
         delivery.recipient_hash.to_vec().into(),
         delivery.state.as_str().into(),
         delivery.due_time.into(),
         int(DOING, delivery.attempts)?.into(),
         delivery.last_error.as_str().into(),
-        json_text(DOING, &delivery.details)?.into(),
+        DELIVERIES_DETAILS
+            .seal_json(keys, &id, &delivery.details)?
+            .into(),
         delivery.create_time.into(),
         delivery.finish_time.into(),
     ]);
@@ -79,7 +87,7 @@ pub(crate) fn push_delivery(
 }
 
 /// A row as a delivery.
-pub(crate) fn delivery(row: deliveries::Model) -> Result<Delivery, StoreError> {
+pub(crate) fn delivery(keys: &DataKeys, row: deliveries::Model) -> Result<Delivery, StoreError> {
     let at = At {
         table: "deliveries",
         row: &row.id,
@@ -98,8 +106,8 @@ pub(crate) fn delivery(row: deliveries::Model) -> Result<Delivery, StoreError> {
         state: at.word("state", &row.state)?,
         due_time: row.due_time,
         attempts: at.unsigned("attempts", row.attempts)?,
-        details: at.json("details", &row.details)?,
-        recipient: Recipient::new(row.recipient),
+        details: DELIVERIES_DETAILS.open_json(keys, &row.id, &row.details)?,
+        recipient: Recipient::new(DELIVERIES_RECIPIENT.open_text(keys, &row.id, &row.recipient)?),
         provider_id: row.provider_id,
         last_error: row.last_error,
         create_time: row.create_time,
@@ -221,10 +229,11 @@ pub(crate) async fn lock_orders_deliveries(
 /// room for the next. Where no channel has led to a customer who was asked something, staff will be told.
 pub(crate) async fn open_gates(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     rows: &[Standing],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    unreachable::tell(transaction, rows, now).await?;
+    unreachable::tell(transaction, keys, rows, now).await?;
     let opened = gates(rows);
     if opened.is_empty() {
         return Ok(());

@@ -11,21 +11,25 @@ use sea_orm::{
 
 use crate::{
     Store,
+    data_keys::DataKeys,
     entity::{delivery_notes, service_packs},
     error::{During, StoreError},
-    rows::{At, int, json_text},
+    rows::int,
+    sealed::{NOTES_NOTE, PACKS_PACK},
 };
 
 /// Stores a delivery note; a revision has one, and a repetition makes no second.
 pub(crate) async fn insert_delivery_note(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     note: &DeliveryNote,
 ) -> Result<(), StoreError> {
     const DOING: &str = "insert a delivery note";
+    let key = (note.order_id.as_uuid(), int(DOING, note.revision)?);
     let row = delivery_notes::ActiveModel {
-        order_id: Set(note.order_id.as_uuid()),
-        revision: Set(int(DOING, note.revision)?),
-        note: Set(json_text(DOING, note)?),
+        order_id: Set(key.0),
+        revision: Set(key.1),
+        note: Set(NOTES_NOTE.seal_json(keys, &key, note)?),
         create_time: Set(note.create_time),
     };
     delivery_notes::Entity::insert(row)
@@ -38,12 +42,14 @@ pub(crate) async fn insert_delivery_note(
 /// Stores the service pack; a confirmed amendment makes it anew.
 pub(crate) async fn put_service_pack(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     pack: &ServicePack,
 ) -> Result<(), StoreError> {
     const DOING: &str = "put a service pack";
+    let id = pack.order_id.as_uuid();
     let row = service_packs::ActiveModel {
-        order_id: Set(pack.order_id.as_uuid()),
-        pack: Set(json_text(DOING, pack)?),
+        order_id: Set(id),
+        pack: Set(PACKS_PACK.seal_json(keys, &id, pack)?),
         create_time: Set(pack.create_time),
     };
     service_packs::Entity::insert(row)
@@ -74,13 +80,7 @@ impl Store {
             .await
             .during("list delivery notes")?;
         rows.iter()
-            .map(|row| {
-                let at = At {
-                    table: "delivery_notes",
-                    row: &row.order_id,
-                };
-                at.json("note", &row.note)
-            })
+            .map(|row| NOTES_NOTE.open_json(&self.keys, &(row.order_id, row.revision), &row.note))
             .collect()
     }
 
@@ -93,13 +93,7 @@ impl Store {
             .one(&self.db)
             .await
             .during("find a service pack")?;
-        row.map(|row| {
-            let at = At {
-                table: "service_packs",
-                row: &row.order_id,
-            };
-            at.json("pack", &row.pack)
-        })
-        .transpose()
+        row.map(|row| PACKS_PACK.open_json(&self.keys, &row.order_id, &row.pack))
+            .transpose()
     }
 }

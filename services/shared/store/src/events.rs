@@ -99,7 +99,7 @@ impl Store {
             .map(|(position, row)| {
                 Ok(PositionedEvent {
                     position,
-                    event: order_rows::event(row)?,
+                    event: order_rows::event(&self.keys, row)?,
                 })
             })
             .collect::<Result<Vec<_>, StoreError>>()?;
@@ -129,7 +129,7 @@ impl Store {
             .all(&self.db)
             .await
             .during("list order events")?;
-        let page = Page::cut(rows, limit, |row| order_rows::event(&row));
+        let page = Page::cut(rows, limit, |row| order_rows::event(&self.keys, &row));
         Ok(Page {
             items: page.items.into_iter().collect::<Result<_, _>>()?,
             more: page.more,

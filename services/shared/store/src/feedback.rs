@@ -16,10 +16,12 @@ use uuid::Uuid;
 use crate::{
     Store,
     bulk::Bulk,
+    data_keys::DataKeys,
     delivery_rows::padded,
     entity::{feedback, feedback_lines, feedback_tags},
     error::{During, StoreError},
     rows::{At, int},
+    sealed::{FEEDBACK_RESOLUTION, FEEDBACK_WORDS},
     surveys::mark_answered,
 };
 
@@ -46,6 +48,7 @@ const TAGS: Bulk = Bulk {
 /// Writes feedback as it stands now. That nobody else writes it meanwhile is seen to by the order's version.
 pub(crate) async fn put_feedback(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     backend: DbBackend,
     said: &Feedback,
 ) -> Result<(), StoreError> {
@@ -58,7 +61,7 @@ pub(crate) async fn put_feedback(
         kind: Set(said.subject.kind.as_str().to_owned()),
         number: Set(int(DOING, said.subject.number)?),
         stars: Set(int(DOING, said.answer.stars)?),
-        words: Set(said.answer.words.clone()),
+        words: Set(FEEDBACK_WORDS.seal_text(keys, &id, &said.answer.words)?),
         source: Set(said.answer.source.as_str().to_owned()),
         given_by: Set(said.given_by.clone()),
         customer: Set(said.customer.clone()),
@@ -66,7 +69,9 @@ pub(crate) async fn put_feedback(
         source_channel: Set(said.source_channel.clone()),
         answers: Set(int(DOING, said.answers)?),
         follow_up: Set(said.follow_up.as_str().to_owned()),
-        resolution: Set(resolution.map(|it| it.text.clone())),
+        resolution: Set(resolution
+            .map(|it| FEEDBACK_RESOLUTION.seal_text(keys, &id, &it.text))
+            .transpose()?),
         resolved_by: Set(resolution.map(|it| it.resolved_by.clone())),
         resolve_time: Set(resolution.map(|it| it.resolve_time)),
         create_time: Set(said.create_time),
@@ -181,7 +186,7 @@ impl Store {
             .map(|row| {
                 let lines = lines.remove(&row.id).unwrap_or_default();
                 let tags = tags.remove(&row.id).unwrap_or_default();
-                feedback(row, lines, &tags)
+                feedback(&self.keys, row, lines, &tags)
             })
             .collect()
     }
@@ -191,6 +196,7 @@ impl Store {
 const IDS_MAX: usize = 512;
 
 fn feedback(
+    keys: &DataKeys,
     row: feedback::Model,
     lines: Vec<feedback_lines::Model>,
     tags: &[feedback_tags::Model],
@@ -218,7 +224,7 @@ fn feedback(
     tags.sort_unstable();
     let resolution = match (row.resolution, row.resolved_by, row.resolve_time) {
         (Some(text), Some(resolved_by), Some(resolve_time)) => Some(Resolution {
-            text,
+            text: FEEDBACK_RESOLUTION.open_text(keys, &row.id, &text)?,
             resolved_by,
             resolve_time,
         }),
@@ -234,7 +240,7 @@ fn feedback(
         answer: FeedbackAnswer {
             stars: at.unsigned("stars", row.stars)?,
             tags,
-            words: row.words,
+            words: FEEDBACK_WORDS.open_text(keys, &row.id, &row.words)?,
             lines: lines
                 .iter()
                 .filter(|line| line.own)

@@ -17,6 +17,7 @@ use crate::{
     error::{During, StoreError},
     operator_acts::{Acts, Earlier, Entry, earlier, gateway_subject},
     rows::{At, cut},
+    sealed::GATEWAYS_REASON,
 };
 
 /// Who holds a gateway when the worker does it by itself, because its set-up is wrong.
@@ -70,14 +71,18 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let (kind, backend) = (self.kind, self.backend());
+        let reasons = accounts
+            .iter()
+            .map(|(name, _)| GATEWAYS_REASON.seal_text(&self.keys, name.as_str(), ""))
+            .collect::<Result<Vec<_>, _>>()?;
         self.write(|transaction| {
             let mut values = Vec::new();
-            for (name, channel) in accounts {
+            for ((name, channel), reason) in accounts.iter().zip(&reasons) {
                 values.extend([
                     name.as_str().into(),
                     channel.as_str().into(),
                     GatewayState::Open.as_str().into(),
-                    "".into(),
+                    reason.clone().into(),
                     now.into(),
                     Option::<DateTime<Utc>>::None.into(),
                     SYSTEM.into(),
@@ -140,7 +145,8 @@ impl Store {
                     .add(gateways::Column::ChangedBy.eq(SYSTEM)),
             );
         }
-        let (reason, by) = (cut(reason, 250), cut(by, 100));
+        let reason = GATEWAYS_REASON.seal_text(&self.keys, name, &cut(reason, 250))?;
+        let by = cut(by, 100);
         self.write(|transaction| {
             let (of, reason, by) = (of.clone(), reason.clone(), by.clone());
             Box::pin(
@@ -190,7 +196,7 @@ impl Store {
         call: &ActCall,
         now: DateTime<Utc>,
     ) -> Result<Acted<(), Infallible>, StoreError> {
-        match earlier::<()>(transaction, call).await? {
+        match earlier::<()>(transaction, &self.keys, call).await? {
             Earlier::Other => return Ok(Acted::OtherRequest),
             Earlier::Same((), outcome) => return Ok(Acted::Answered((), outcome)),
             Earlier::None => {}
@@ -200,6 +206,7 @@ impl Store {
             GatewayState::Open => (ActKind::ReleaseGateway, String::new()),
         };
         let of = Condition::all().add(gateways::Column::Name.eq(name));
+        let reason = GATEWAYS_REASON.seal_text(&self.keys, name, &reason)?;
         let by = cut(&call.actor, 100);
         if !write_state(transaction, of, state, reason, until, by, now).await? {
             return Ok(Acted::NotFound);
@@ -212,7 +219,7 @@ impl Store {
             result: &(),
         };
         let mut acts = Acts::default();
-        call.push(&mut acts, &entry, now)?;
+        call.push(&mut acts, &self.keys, &entry, now)?;
         self.insert_acts(transaction, acts).await?;
         Ok(Acted::Answered((), ActOutcome::Done))
     }
@@ -233,7 +240,11 @@ impl Store {
                 Ok(GatewayRecord {
                     channel: at.word("channel", &row.channel)?,
                     state: at.word("state", &row.state)?,
-                    reason: row.reason,
+                    reason: GATEWAYS_REASON.open_text(
+                        &self.keys,
+                        row.name.as_str(),
+                        &row.reason,
+                    )?,
                     since_time: row.since_time,
                     until_time: row.until_time,
                     changed_by: row.changed_by,
@@ -248,7 +259,7 @@ async fn write_state(
     transaction: &DatabaseTransaction,
     of: Condition,
     state: GatewayState,
-    reason: String,
+    reason: Vec<u8>,
     until: Option<DateTime<Utc>>,
     by: String,
     now: DateTime<Utc>,

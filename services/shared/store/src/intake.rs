@@ -12,11 +12,13 @@ use crate::{
     chain::CommitRows,
     confirmations::{CONFIRMATIONS, push_round},
     customers::change_credit,
+    data_keys::DataKeys,
     error::{During, StoreError},
     links::{LINKS, push_link},
     order_rows::{LINES, ORDERS, push_line, push_order},
     requests::{REQUESTS, RequestRecord, push_request},
-    rows::{int, json_text},
+    rows::int,
+    sealed::OUTBOX_DETAILS,
     stock::change_stock,
     timers::{TIMERS, push_timer},
 };
@@ -65,6 +67,7 @@ pub enum IntakeFailure {
 /// Appends a row of [`OUTBOX`] for each message.
 pub(crate) fn push_messages(
     values: &mut Vec<Value>,
+    keys: &DataKeys,
     change: &Change,
     ids: &[Uuid],
 ) -> Result<(), StoreError> {
@@ -76,7 +79,7 @@ pub(crate) fn push_messages(
             int(DOING, message.seq)?.into(),
             message.kind.as_str().into(),
             int(DOING, message.revision)?.into(),
-            json_text(DOING, &message.details)?.into(),
+            OUTBOX_DETAILS.seal_json(keys, id, &message.details)?.into(),
             change.event.create_time.into(),
         ]);
     }
@@ -136,8 +139,8 @@ impl Store {
             let mut batch = Batch::default();
             let mut commit = CommitRows::new(commit, now);
             for row in rows {
-                batch.push(row, now)?;
-                commit.push_event(&row.change.event)?;
+                batch.push(&self.keys, row, now)?;
+                commit.push_event(&self.keys, &row.change.event)?;
             }
             // The requests come first: a rival with the same id waits on its row, not in the middle of the work.
             REQUESTS
@@ -187,16 +190,21 @@ struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, row: &IntakeRow, now: DateTime<Utc>) -> Result<(), StoreError> {
+    fn push(
+        &mut self,
+        keys: &DataKeys,
+        row: &IntakeRow,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let change = &row.change;
-        push_request(&mut self.requests, &row.request, now);
-        push_order(&mut self.orders, &change.order)?;
+        push_request(&mut self.requests, keys, &row.request, now)?;
+        push_order(&mut self.orders, keys, &change.order)?;
         for line in &change.order.lines {
-            push_line(&mut self.lines, change.order.id, line)?;
+            push_line(&mut self.lines, keys, change.order.id, line)?;
         }
-        push_messages(&mut self.outbox, change, &row.outbox_ids)?;
+        push_messages(&mut self.outbox, keys, change, &row.outbox_ids)?;
         for round in &change.rounds {
-            push_round(&mut self.rounds, round)?;
+            push_round(&mut self.rounds, keys, round)?;
         }
         for timer in &change.timers_set {
             push_timer(&mut self.timers, timer)?;

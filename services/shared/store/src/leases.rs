@@ -16,6 +16,7 @@ use crate::{
     Store,
     attempt_results::{JoinedUpdate, hurry},
     bulk::JsonType,
+    data_keys::DataKeys,
     delivery_rows::{end_deliveries, lock_standings, open_gates, padded},
     entity::{attempts, deliveries},
     error::{During, StoreError},
@@ -185,7 +186,10 @@ impl Store {
         let mut recovered = Recovered::default();
         for channel in Channel::ALL {
             let done = self
-                .write(|transaction| Box::pin(recover_in(transaction, *channel, now, limit)))
+                .write(|transaction| {
+                    let keys = self.keys.clone();
+                    Box::pin(recover_in(transaction, keys, *channel, now, limit))
+                })
                 .await?;
             recovered.due += done.due;
             recovered.poisoned += done.poisoned;
@@ -196,6 +200,7 @@ impl Store {
 
 async fn recover_in(
     transaction: &DatabaseTransaction,
+    keys: DataKeys,
     channel: Channel,
     now: DateTime<Utc>,
     limit: u64,
@@ -283,7 +288,7 @@ async fn recover_in(
     orders.dedup();
     let all = lock_standings(transaction, orders).await?;
     hurry(transaction, &all, &failed, now).await?;
-    open_gates(transaction, &all, now).await?;
+    open_gates(transaction, &keys, &all, now).await?;
     Ok(recovered)
 }
 

@@ -11,9 +11,11 @@ use uuid::Uuid;
 use crate::{
     Store,
     catalog::Page,
+    data_keys::DataKeys,
     entity::mailbox,
     error::{During, StoreError},
-    rows::{At, json_text},
+    rows::At,
+    sealed::{MAILBOX_CONTENT, MAILBOX_RECIPIENT},
 };
 
 /// A message that was put into the mailbox instead of being sent. `Debug` shows neither recipient nor words.
@@ -85,8 +87,8 @@ impl Store {
             id: Set(item.id),
             order_id: Set(item.order_id.as_uuid()),
             channel: Set(item.channel.as_str().to_owned()),
-            recipient: Set(item.recipient.clone()),
-            content: Set(json_text(DOING, &item.content)?),
+            recipient: Set(MAILBOX_RECIPIENT.seal_text(&self.keys, &item.id, &item.recipient)?),
+            content: Set(MAILBOX_CONTENT.seal_json(&self.keys, &item.id, &item.content)?),
             create_time: Set(item.create_time),
         };
         match mailbox::Entity::insert(row)
@@ -112,7 +114,7 @@ impl Store {
             query = query.filter(mailbox::Column::Id.lt(before));
         }
         let rows = query.all(&self.db).await.during("list the mailbox")?;
-        let page = Page::cut(rows, limit, item);
+        let page = Page::cut(rows, limit, |row| item(&self.keys, &row));
         Ok(Page {
             items: page.items.into_iter().collect::<Result<_, _>>()?,
             more: page.more,
@@ -125,22 +127,22 @@ impl Store {
             .one(&self.db)
             .await
             .during("find a message in the mailbox")?
-            .map(item)
+            .map(|row| item(&self.keys, &row))
             .transpose()
     }
 }
 
-fn item(row: mailbox::Model) -> Result<MailboxItem, StoreError> {
+fn item(keys: &DataKeys, row: &mailbox::Model) -> Result<MailboxItem, StoreError> {
     let at = At {
         table: "mailbox",
         row: &row.id,
     };
     Ok(MailboxItem {
         channel: at.word("channel", &row.channel)?,
-        content: at.json("content", &row.content)?,
+        content: MAILBOX_CONTENT.open_json(keys, &row.id, &row.content)?,
         id: row.id,
         order_id: OrderId::from_uuid(row.order_id),
-        recipient: row.recipient,
+        recipient: MAILBOX_RECIPIENT.open_text(keys, &row.id, &row.recipient)?,
         create_time: row.create_time,
     })
 }

@@ -8,6 +8,7 @@ use crate::{
     Store,
     entity::deliveries,
     error::{During, StoreError},
+    sealed::DELIVERIES_RECIPIENT,
 };
 
 /// One message to one recipient by one channel, without the recipient.
@@ -46,20 +47,23 @@ impl Store {
             .all(&self.db)
             .await
             .during("list messages")?;
-        Ok(rows
-            .into_iter()
-            .map(|row| MessageSummary {
-                id: DeliveryId::from_uuid(row.id),
-                recipient_masked: masked(&row.recipient),
-                kind: row.kind,
-                channel: row.channel,
-                state: row.state,
-                attempts: row.attempts,
-                revision: row.revision,
-                create_time: row.create_time,
-                finish_time: row.finish_time,
+        rows.into_iter()
+            .map(|row| {
+                let recipient =
+                    DELIVERIES_RECIPIENT.open_text(&self.keys, &row.id, &row.recipient)?;
+                Ok(MessageSummary {
+                    id: DeliveryId::from_uuid(row.id),
+                    recipient_masked: masked(&recipient),
+                    kind: row.kind,
+                    channel: row.channel,
+                    state: row.state,
+                    attempts: row.attempts,
+                    revision: row.revision,
+                    create_time: row.create_time,
+                    finish_time: row.finish_time,
+                })
             })
-            .collect())
+            .collect()
     }
 }
 

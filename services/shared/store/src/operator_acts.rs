@@ -1,5 +1,7 @@
 //! What staff do, kept with who, when and why in the transaction that does it. A repeated call finds what it did before.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use countersign_domain::{
     chain::{ActFields, EntryKind, Hash, Salt, act_commitment, act_hash},
@@ -14,9 +16,11 @@ use crate::{
     Store,
     bulk::Bulk,
     chain::{CommitRows, fresh_commit, fresh_salt},
+    data_keys::DataKeys,
     entity::operator_acts,
     error::{During, StoreError},
     rows::{At, cut, int, json_text},
+    sealed::ACTS_REASON,
 };
 
 const ACTS: Bulk = Bulk {
@@ -38,8 +42,8 @@ const ACTS: Bulk = Bulk {
     ],
 };
 
-/// Who wants something done, why, and what tells a repeated call.
-#[derive(Clone, Debug)]
+/// Who wants something done, why, and what tells a repeated call. `Debug` does not show why.
+#[derive(Clone)]
 pub struct ActCall {
     /// In order of time; of the record.
     pub id: Uuid,
@@ -53,6 +57,12 @@ pub struct ActCall {
     pub approver: String,
     /// Why.
     pub reason: String,
+}
+
+impl fmt::Debug for ActCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActCall({} by {})", self.id, self.actor)
+    }
 }
 
 /// Something that was done.
@@ -123,6 +133,7 @@ impl ActCall {
     pub(crate) fn push<T: Serialize>(
         &self,
         acts: &mut Acts,
+        keys: &DataKeys,
         entry: &Entry<'_, T>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
@@ -148,19 +159,38 @@ impl ActCall {
         acts.rows.extend([
             self.id.into(),
             self.request_hash.to_vec().into(),
-            self.fingerprint.to_vec().into(),
+            self.hidden_fingerprint(keys).to_vec().into(),
             entry.subject.into(),
             entry.action.as_str().into(),
             generation.into(),
             entry.outcome.as_str().into(),
             actor.into(),
             approver.into(),
-            reason.into(),
+            ACTS_REASON.seal_text(keys, &self.id, &reason)?.into(),
             result.into(),
             now.into(),
         ]);
         Ok(())
     }
+
+    /// Whoever has a copy of the database could find what was asked for by guessing it, were the fingerprint in the clear.
+    fn hidden_fingerprint(&self, keys: &DataKeys) -> [u8; 32] {
+        let lookup = keys.lookup();
+        lookup.hidden(&self.request_hash, &self.fingerprint)
+    }
+}
+
+/// What was asked for, as the chain has it.
+pub(crate) fn fingerprint(
+    keys: &DataKeys,
+    row: &operator_acts::Model,
+) -> Result<[u8; 32], StoreError> {
+    let at = At {
+        table: "operator_acts",
+        row: &row.id,
+    };
+    let stored = at.hash("fingerprint", &row.fingerprint)?;
+    Ok(keys.lookup().hidden(&row.request_hash, &stored))
 }
 
 /// An earlier call with the same request id.
@@ -173,6 +203,7 @@ pub(crate) enum Earlier<T> {
 /// What an earlier call with the same request id came to.
 pub(crate) async fn earlier<T: DeserializeOwned>(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     call: &ActCall,
 ) -> Result<Earlier<T>, StoreError> {
     let found = operator_acts::Entity::find()
@@ -183,7 +214,7 @@ pub(crate) async fn earlier<T: DeserializeOwned>(
     let Some(row) = found else {
         return Ok(Earlier::None);
     };
-    if row.fingerprint != call.fingerprint {
+    if row.fingerprint != call.hidden_fingerprint(keys) {
         return Ok(Earlier::Other);
     }
     let at = At {
@@ -269,7 +300,7 @@ impl Store {
                     generation: at.unsigned("generation", row.generation)?,
                     actor: row.actor,
                     approver: row.approver,
-                    reason: row.reason,
+                    reason: ACTS_REASON.open_text(&self.keys, &row.id, &row.reason)?,
                     create_time: row.create_time,
                 })
             })

@@ -146,7 +146,7 @@ impl Store {
         call: &ActCall,
         now: DateTime<Utc>,
     ) -> Result<Acted<(), Infallible>, StoreError> {
-        match earlier::<Channel>(transaction, call).await? {
+        match earlier::<Channel>(transaction, &self.keys, call).await? {
             Earlier::Other => return Ok(Acted::OtherRequest),
             Earlier::Same(_, outcome) => return Ok(Acted::Answered((), outcome)),
             Earlier::None => {}
@@ -196,7 +196,7 @@ impl Store {
             result: &channel,
         };
         let mut acts = Acts::default();
-        call.push(&mut acts, &entry, now)?;
+        call.push(&mut acts, &self.keys, &entry, now)?;
         self.insert_acts(transaction, acts).await?;
         Ok(Acted::Answered((), outcome))
     }

@@ -16,9 +16,11 @@ use sea_orm::Value;
 use crate::{
     bulk::Bulk,
     chain::fresh_salt,
+    data_keys::DataKeys,
     entity::{order_events, order_lines, orders},
     error::StoreError,
     rows::{At, int, json_text},
+    sealed::{EVENTS_DETAILS, LINES_EXTRAS, ORDERS_PRIORITY, ORDERS_PROGRESS, ORDERS_TERMS},
 };
 
 pub(crate) const ORDERS: Bulk = Bulk {
@@ -59,10 +61,15 @@ pub(crate) fn queue_rank(score: i32) -> i32 {
 }
 
 /// Appends a row of [`ORDERS`].
-pub(crate) fn push_order(values: &mut Vec<Value>, order: &Order) -> Result<(), StoreError> {
+pub(crate) fn push_order(
+    values: &mut Vec<Value>,
+    keys: &DataKeys,
+    order: &Order,
+) -> Result<(), StoreError> {
     const DOING: &str = "insert orders";
+    let id = order.id.as_uuid();
     values.extend([
-        order.id.as_uuid().into(),
+        id.into(),
         order.caller.as_str().into(),
         order.client_reference.as_str().into(),
         order.order_number.as_ref().map(OrderNumber::digits).into(),
@@ -84,9 +91,13 @@ pub(crate) fn push_order(values: &mut Vec<Value>, order: &Order) -> Result<(), S
         order.update_time.into(),
         order.confirm_time.into(),
         order.deliver_time.into(),
-        json_text(DOING, &order.priority)?.into(),
-        json_text(DOING, &order.terms)?.into(),
-        json_text(DOING, &order.progress)?.into(),
+        ORDERS_PRIORITY
+            .seal_json(keys, &id, &order.priority)?
+            .into(),
+        ORDERS_TERMS.seal_json(keys, &id, &order.terms)?.into(),
+        ORDERS_PROGRESS
+            .seal_json(keys, &id, &order.progress)?
+            .into(),
     ]);
     Ok(())
 }
@@ -122,19 +133,21 @@ pub(crate) const LINES: Bulk = Bulk {
 /// Appends a row of [`LINES`].
 pub(crate) fn push_line(
     values: &mut Vec<Value>,
+    keys: &DataKeys,
     order: OrderId,
     line: &OrderLine,
 ) -> Result<(), StoreError> {
     const DOING: &str = "insert order lines";
     let counters = &line.counters;
+    let row = (order.as_uuid(), int(DOING, line.line_number)?);
     let extras = if line.extras.is_empty() {
         None
     } else {
-        Some(json_text(DOING, &line.extras)?)
+        Some(LINES_EXTRAS.seal_json(keys, &row, &line.extras)?)
     };
     values.extend([
-        order.as_uuid().into(),
-        int(DOING, line.line_number)?.into(),
+        row.0.into(),
+        row.1.into(),
         line.sku.as_str().into(),
         line.goods_name.as_str().into(),
         line.specification.as_str().into(),
@@ -177,12 +190,14 @@ pub(crate) const EVENTS: Bulk = Bulk {
 /// Appends a row of [`EVENTS`] and answers its hash in the audit chain.
 pub(crate) fn push_event(
     values: &mut Vec<Value>,
+    keys: &DataKeys,
     commit: CommitId,
     ordinal: i32,
     event: &OrderEvent,
 ) -> Result<Hash, StoreError> {
     const DOING: &str = "insert order events";
     let revision = int(DOING, event.revision)?;
+    // The chain vouches for the words, not for how they are sealed: a changed key leaves it as it was.
     let details = json_text(DOING, &event.details)?;
     let salt = fresh_salt();
     let fields = EventFields {
@@ -207,7 +222,9 @@ pub(crate) fn push_event(
         event.to_state.as_str().into(),
         event.actor.as_str().into(),
         event.create_time.into(),
-        details.into(),
+        EVENTS_DETAILS
+            .seal_text(keys, &(commit.as_uuid(), ordinal), &details)?
+            .into(),
         salt.to_vec().into(),
         hash.to_vec().into(),
     ]);
@@ -216,6 +233,7 @@ pub(crate) fn push_event(
 
 /// Puts an order together from its row and its lines.
 pub(crate) fn order(
+    keys: &DataKeys,
     row: orders::Model,
     lines: Vec<order_lines::Model>,
 ) -> Result<Order, StoreError> {
@@ -240,12 +258,12 @@ pub(crate) fn order(
             version: at.unsigned("policy_version", row.policy_version)?,
         },
         total: Money::new(row.total_minor, currency),
-        priority: at.json("priority", &row.priority)?,
-        terms: at.json("terms", &row.terms)?,
-        progress: at.json("progress", &row.progress)?,
+        priority: ORDERS_PRIORITY.open_json(keys, &row.id, &row.priority)?,
+        terms: ORDERS_TERMS.open_json(keys, &row.id, &row.terms)?,
+        progress: ORDERS_PROGRESS.open_json(keys, &row.id, &row.progress)?,
         lines: lines
             .into_iter()
-            .map(|line| order_line(line, currency))
+            .map(|line| order_line(keys, line, currency))
             .collect::<Result<_, _>>()?,
         caller: row.caller,
         client_reference: row.client_reference,
@@ -261,7 +279,11 @@ pub(crate) fn order(
     })
 }
 
-fn order_line(row: order_lines::Model, currency: Currency) -> Result<OrderLine, StoreError> {
+fn order_line(
+    keys: &DataKeys,
+    row: order_lines::Model,
+    currency: Currency,
+) -> Result<OrderLine, StoreError> {
     let at = At {
         table: "order_lines",
         row: &row.order_id,
@@ -270,7 +292,9 @@ fn order_line(row: order_lines::Model, currency: Currency) -> Result<OrderLine, 
         line_number: at.unsigned("line_number", row.line_number)?,
         unit_price: Money::new(row.unit_price_minor, currency),
         extras: match &row.extras {
-            Some(text) => at.json("extras", text)?,
+            Some(sealed) => {
+                LINES_EXTRAS.open_json(keys, &(row.order_id, row.line_number), sealed)?
+            }
             None => LineExtras::default(),
         },
         sku: row.sku,
@@ -292,7 +316,7 @@ fn order_line(row: order_lines::Model, currency: Currency) -> Result<OrderLine, 
 }
 
 /// An event from its row.
-pub(crate) fn event(row: &order_events::Model) -> Result<OrderEvent, StoreError> {
+pub(crate) fn event(keys: &DataKeys, row: &order_events::Model) -> Result<OrderEvent, StoreError> {
     let at = At {
         table: "order_events",
         row: &row.order_id,
@@ -306,6 +330,10 @@ pub(crate) fn event(row: &order_events::Model) -> Result<OrderEvent, StoreError>
         to_state: at.word("to_state", &row.to_state)?,
         actor: row.actor.clone(),
         create_time: row.create_time,
-        details: at.json::<EventDetails>("details", &row.details)?,
+        details: EVENTS_DETAILS.open_json::<EventDetails>(
+            keys,
+            &(row.commit_id, row.ordinal),
+            &row.details,
+        )?,
     })
 }

@@ -186,7 +186,7 @@ impl Store {
         rows.into_iter()
             .map(|row| {
                 let lines = by_order.remove(&row.id).unwrap_or_default();
-                order_rows::order(row, lines)
+                order_rows::order(&self.keys, row, lines)
             })
             .collect()
     }

@@ -22,11 +22,13 @@ use uuid::Uuid;
 
 use crate::{
     Store, confirmations,
+    data_keys::DataKeys,
     delivery_rows::{DELIVERIES, lock_standings, open_gates, padded, push_delivery},
     entity::{confirmations as rounds, orders, outbox},
     error::{During, StoreError},
     order_rows,
     rows::At,
+    sealed::OUTBOX_DETAILS,
 };
 
 /// A message that waits to be dispatched.
@@ -129,16 +131,16 @@ impl Store {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
-        let orders = orders_of(transaction, of.clone()).await?;
+        let orders = orders_of(transaction, &self.keys, of.clone()).await?;
         let asked: BTreeSet<Uuid> = claimed
             .iter()
             .filter(|row| asks(&row.kind))
             .map(|row| row.order_id)
             .collect();
-        let rounds = rounds_of(transaction, asked.into_iter().collect()).await?;
+        let rounds = rounds_of(transaction, &self.keys, asked.into_iter().collect()).await?;
         let mut deliveries = Vec::new();
         for row in claimed {
-            let row = outbox_row(&row)?;
+            let row = outbox_row(&self.keys, &row)?;
             deliver(
                 &mut deliveries,
                 &row,
@@ -151,13 +153,13 @@ impl Store {
         let uncertain = settle_states(&mut deliveries);
         let mut values = Vec::new();
         for delivery in &deliveries {
-            push_delivery(&mut values, delivery)?;
+            push_delivery(&mut values, &self.keys, delivery)?;
         }
         DELIVERIES
             .insert_new(transaction, self.kind, self.backend(), values)
             .await?;
         let rows = lock_standings(transaction, uncertain).await?;
-        open_gates(transaction, &rows, now).await?;
+        open_gates(transaction, &self.keys, &rows, now).await?;
         let messages = ids.len();
         outbox::Entity::delete_many()
             .filter(outbox::Column::Id.is_in(padded(ids)))
@@ -200,6 +202,7 @@ fn by_key<E: EntityTrait>(mut select: Select<E>) -> Select<E> {
 
 async fn orders_of(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     ids: Vec<Uuid>,
 ) -> Result<HashMap<OrderId, Order>, StoreError> {
     by_key(orders::Entity::find().filter(orders::Column::Id.is_in(padded(ids))))
@@ -208,7 +211,7 @@ async fn orders_of(
         .during("find the orders of messages")?
         .into_iter()
         .map(|row| {
-            let order = order_rows::order(row, Vec::new())?;
+            let order = order_rows::order(keys, row, Vec::new())?;
             Ok((order.id, order))
         })
         .collect()
@@ -216,6 +219,7 @@ async fn orders_of(
 
 async fn rounds_of(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     orders: Vec<Uuid>,
 ) -> Result<HashMap<(OrderId, u32), Round>, StoreError> {
     if orders.is_empty() {
@@ -227,13 +231,13 @@ async fn rounds_of(
         .during("find the rounds of messages")?
         .iter()
         .map(|row| {
-            let round = confirmations::round(row)?;
+            let round = confirmations::round(keys, row)?;
             Ok(((round.order_id, round.round), round))
         })
         .collect()
 }
 
-fn outbox_row(row: &outbox::Model) -> Result<OutboxRow, StoreError> {
+fn outbox_row(keys: &DataKeys, row: &outbox::Model) -> Result<OutboxRow, StoreError> {
     let at = At {
         table: "outbox",
         row: &row.id,
@@ -245,7 +249,7 @@ fn outbox_row(row: &outbox::Model) -> Result<OutboxRow, StoreError> {
             seq: at.unsigned("seq", row.seq)?,
             kind: at.word("kind", &row.kind)?,
             revision: at.unsigned("revision", row.revision)?,
-            details: at.json::<MessageDetails>("details", &row.details)?,
+            details: OUTBOX_DETAILS.open_json::<MessageDetails>(keys, &row.id, &row.details)?,
         },
         create_time: row.create_time,
     })

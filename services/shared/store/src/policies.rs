@@ -164,7 +164,7 @@ impl Store {
         let transaction = self.begin_write().await?;
         let result = async {
             if let Some(request) = request {
-                insert_request(&transaction, request, now).await?;
+                insert_request(&transaction, &self.keys, request, now).await?;
             }
             order_policies::Entity::insert(row)
                 .exec_without_returning(&transaction)
@@ -226,7 +226,7 @@ impl Store {
         let transaction = self.begin_write().await?;
         let result = async {
             if let Some(request) = request {
-                insert_request(&transaction, request, now).await?;
+                insert_request(&transaction, &self.keys, request, now).await?;
             }
             audit_rules::Entity::insert(row)
                 .exec_without_returning(&transaction)

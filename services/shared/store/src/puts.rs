@@ -23,6 +23,7 @@ use crate::{
     policies::{ReferenceKind, bump},
     requests::{RequestRecord, insert_request},
     rows::json_text,
+    sealed::CUSTOMERS_PROFILE,
 };
 
 pub use stock::StockChange;
@@ -123,7 +124,7 @@ impl Store {
     ) -> Result<Vec<Put>, StoreError> {
         const DOING: &str = "put customers";
         if let Some(request) = options.request {
-            insert_request(transaction, request, now).await?;
+            insert_request(transaction, &self.keys, request, now).await?;
         }
 
         let found = customers::Entity::find()
@@ -133,13 +134,13 @@ impl Store {
             .all(transaction)
             .await
             .during(DOING)?;
-        let mut there: HashMap<String, _> = found
-            .into_iter()
-            .map(|row| {
-                let credit = row.credit_limit_minor.zip(row.credit_currency);
-                (row.code, (row.version, (credit, row.blocked, row.profile)))
-            })
-            .collect();
+        let mut there: HashMap<String, _> = HashMap::with_capacity(found.len());
+        for row in found {
+            let profile =
+                CUSTOMERS_PROFILE.open_text(&self.keys, row.code.as_str(), &row.profile)?;
+            let credit = row.credit_limit_minor.zip(row.credit_currency);
+            there.insert(row.code, (row.version, (credit, row.blocked, profile)));
+        }
         let (mut puts, mut values) = (Vec::with_capacity(given.len()), Vec::new());
         for one in given {
             let profile = json_text(DOING, &one.profile)?;
@@ -158,7 +159,9 @@ impl Store {
                     currency.into(),
                     0_i64.into(),
                     one.blocked.into(),
-                    profile.into(),
+                    CUSTOMERS_PROFILE
+                        .seal_text(&self.keys, one.code.as_str(), &profile)?
+                        .into(),
                     now.into(),
                     now.into(),
                 ]);
@@ -204,7 +207,7 @@ impl Store {
     ) -> Result<Vec<Put>, StoreError> {
         const DOING: &str = "put products";
         if let Some(request) = options.request {
-            insert_request(transaction, request, now).await?;
+            insert_request(transaction, &self.keys, request, now).await?;
         }
 
         let found = products::Entity::find()
@@ -273,7 +276,7 @@ impl Store {
     ) -> Result<Vec<Put>, StoreError> {
         const DOING: &str = "put prices";
         if let Some(request) = options.request {
-            insert_request(transaction, request, now).await?;
+            insert_request(transaction, &self.keys, request, now).await?;
         }
 
         let found = prices::Entity::find()

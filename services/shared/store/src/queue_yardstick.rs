@@ -3,13 +3,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{ids::DeliveryId, message::DeliveryState, order::Channel};
-use sea_orm::{ConnectionTrait, Statement, TryGetable as _, Value};
+use sea_orm::{ConnectionTrait, Statement, TryGetable as _};
 use uuid::Uuid;
 
 use crate::{
     Store,
     claims::claim_sql,
     error::{During, StoreError},
+    sealed::{DELIVERIES_DETAILS, DELIVERIES_RECIPIENT, hex},
 };
 
 /// Rows of a queue without orders.
@@ -17,7 +18,7 @@ use crate::{
 pub struct QueueRows<'a> {
     /// Number of the first; ids are made of the numbers.
     pub first: u64,
-    /// How many, two hundred thousand at most.
+    /// How many.
     pub count: u64,
     /// How they stand.
     pub state: DeliveryState,
@@ -27,31 +28,47 @@ pub struct QueueRows<'a> {
     pub details: &'a str,
 }
 
+/// Rows of one statement.
+const ROWS_AT_ONCE: u64 = 1_000;
+
 impl Store {
-    /// Writes letters to nobody, all by one statement. For servers only.
+    /// Writes letters to nobody, many by one statement. For servers only.
     pub async fn insert_queue_rows(&self, rows: &QueueRows<'_>) -> Result<(), StoreError> {
-        let (first, count) = (rows.first, rows.count);
-        let sql = format!(
-            "INSERT INTO deliveries (id, order_id, seq, kind, revision, round, channel, step, generation, dedupe_key, \
-             recipient, recipient_hash, state, due_time, attempts, last_error, details, create_time) \
-             WITH RECURSIVE part (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM part WHERE n < 499) \
-             SELECT UNHEX(LPAD(HEX(nr), 32, '0')), UNHEX(LPAD(HEX(nr), 32, '0')), 1, 'ACKNOWLEDGEMENT', 1, 0, 'EMAIL', 1, 1, \
-             UNHEX(LPAD(HEX(nr), 64, '0')), 'nobody@example.com', UNHEX(LPAD(HEX(nr), 64, '0')), ?, \
-             TIMESTAMPADD(MICROSECOND, nr, ?), 0, '', ?, ? \
-             FROM (SELECT {first} + one.n * 500 + two.n AS nr FROM part AS one CROSS JOIN part AS two) AS numbers \
-             WHERE nr < {first} + {count}"
-        );
-        let values: [Value; 4] = [
-            rows.state.as_str().into(),
-            rows.due_from.as_str().into(),
-            rows.details.into(),
-            DateTime::<Utc>::UNIX_EPOCH.into(),
-        ];
-        self.db
-            .execute_raw(Statement::from_sql_and_values(self.backend(), sql, values))
-            .await
-            .during("fill a queue")
-            .map(|_| ())
+        let last = rows.first + rows.count;
+        let mut from = rows.first;
+        while from < last {
+            let until = last.min(from + ROWS_AT_ONCE);
+            let values = (from..until)
+                .map(|number| self.queue_row(rows, number))
+                .collect::<Result<Vec<_>, StoreError>>()?;
+            let sql = format!(
+                "INSERT INTO deliveries (id, order_id, seq, kind, revision, round, channel, step, generation, dedupe_key, \
+                 recipient, recipient_hash, state, due_time, attempts, last_error, details, create_time) VALUES {}",
+                values.join(",")
+            );
+            self.db
+                .execute_unprepared(&sql)
+                .await
+                .during("fill a queue")?;
+            from = until;
+        }
+        Ok(())
+    }
+
+    /// Literals: nothing in them comes from outside.
+    fn queue_row(&self, rows: &QueueRows<'_>, number: u64) -> Result<String, StoreError> {
+        let id = Uuid::from_u128(number.into());
+        let recipient = DELIVERIES_RECIPIENT.seal_text(&self.keys, &id, "nobody@example.com")?;
+        let details = DELIVERIES_DETAILS.seal_text(&self.keys, &id, rows.details)?;
+        Ok(format!(
+            "(X'{id:032x}',X'{id:032x}',1,'ACKNOWLEDGEMENT',1,0,'EMAIL',1,1,X'{id:064x}',X'{}',X'{id:064x}','{}',\
+             TIMESTAMPADD(MICROSECOND,{number},'{}'),0,'',X'{}','1970-01-01 00:00:00')",
+            hex(&recipient),
+            rows.state,
+            rows.due_from,
+            hex(&details),
+            id = number,
+        ))
     }
 
     /// Takes the oldest due row in a transaction of its own.

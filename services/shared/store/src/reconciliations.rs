@@ -104,7 +104,7 @@ impl Store {
             .await?;
         let found = rows.into_iter().filter_map(|row| {
             let history = histories.remove(&row.id).unwrap_or_default();
-            let delivery = delivery(row)
+            let delivery = delivery(&self.keys, row)
                 .inspect_err(|error| tracing::warn!(error = %error, "a message is passed over"))
                 .ok()?;
             Some(Claimed { delivery, history })
@@ -234,13 +234,13 @@ impl Store {
             result: &(),
         };
         let mut acts = Acts::default();
-        call.push(&mut acts, &entry, now)?;
+        call.push(&mut acts, &self.keys, &entry, now)?;
         self.insert_acts(transaction, acts).await?;
         if state == DeliveryState::InDoubt {
             let failed = [(delivery.order_id.as_uuid(), seq, step)];
             hurry(transaction, &rows, &failed, now).await?;
         }
-        open_gates(transaction, &rows, now).await?;
+        open_gates(transaction, &self.keys, &rows, now).await?;
         Ok(true)
     }
 }

@@ -14,10 +14,12 @@ use uuid::Uuid;
 
 use crate::{
     Store,
+    data_keys::DataKeys,
     delivery_rows::padded,
     entity::replies,
     error::{During, StoreError},
-    rows::{At, cut, json_text},
+    rows::{At, cut},
+    sealed::REPLIES_PAYLOAD,
 };
 
 /// Characters that the column for results holds.
@@ -27,13 +29,14 @@ impl Store {
     /// Stores a reply. The id of the one that is there already when the source brings it again: it is the same reply.
     pub async fn insert_reply(&self, reply: &Reply) -> Result<ReplyId, StoreError> {
         const DOING: &str = "insert a reply";
+        let id = reply.id.as_uuid();
         let row = replies::ActiveModel {
-            id: Set(reply.id.as_uuid()),
+            id: Set(id),
             source: Set(reply.source.clone()),
             source_event_id: Set(reply.source_event_id.clone()),
             kind: Set(reply.content.kind().to_owned()),
             order_id: Set(reply.order_id.map(|order| order.as_uuid())),
-            payload: Set(json_text(DOING, &reply.content)?),
+            payload: Set(REPLIES_PAYLOAD.seal_json(&self.keys, &id, &reply.content)?),
             state: Set(reply.state.as_str().to_owned()),
             due_time: Set(reply.due_time),
             attempts: Set(0),
@@ -85,7 +88,7 @@ impl Store {
             .one(&self.db)
             .await
             .during("find a reply")?
-            .map(reply)
+            .map(|row| reply(&self.keys, row))
             .transpose()
     }
 
@@ -99,7 +102,7 @@ impl Store {
             .await
             .during("find pending replies")?
             .into_iter()
-            .map(reply)
+            .map(|row| reply(&self.keys, row))
             .collect()
     }
 
@@ -149,7 +152,7 @@ impl Store {
         rows.into_iter()
             .map(|mut row| {
                 row.attempts += 1;
-                reply(row)
+                reply(&self.keys, row)
             })
             .collect()
     }
@@ -164,7 +167,7 @@ impl Store {
         let change = replies::ActiveModel {
             kind: Set(content.kind().to_owned()),
             order_id: Set(order.map(|order| order.as_uuid())),
-            payload: Set(json_text("resolve a reply", content)?),
+            payload: Set(REPLIES_PAYLOAD.seal_json(&self.keys, &id.as_uuid(), content)?),
             ..Default::default()
         };
         self.change_reply(id, change).await
@@ -223,7 +226,7 @@ impl Store {
     }
 }
 
-fn reply(row: replies::Model) -> Result<Reply, StoreError> {
+fn reply(keys: &DataKeys, row: replies::Model) -> Result<Reply, StoreError> {
     let at = At {
         table: "replies",
         row: &row.id,
@@ -231,7 +234,7 @@ fn reply(row: replies::Model) -> Result<Reply, StoreError> {
     Ok(Reply {
         id: ReplyId::from_uuid(row.id),
         order_id: row.order_id.map(OrderId::from_uuid),
-        content: at.json("payload", &row.payload)?,
+        content: REPLIES_PAYLOAD.open_json(keys, &row.id, &row.payload)?,
         state: at.word("state", &row.state)?,
         attempts: at.unsigned("attempts", row.attempts)?,
         source: row.source,

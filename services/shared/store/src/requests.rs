@@ -10,8 +10,11 @@ use uuid::Uuid;
 use crate::{
     Store,
     bulk::Bulk,
+    data_keys::DataKeys,
     entity::requests,
     error::{During, StoreError},
+    rows::At,
+    sealed::REQUESTS_RESPONSE,
 };
 
 /// A call to be remembered.
@@ -45,27 +48,44 @@ pub(crate) const REQUESTS: Bulk = Bulk {
 };
 
 /// Appends a row of [`REQUESTS`].
-pub(crate) fn push_request(values: &mut Vec<Value>, record: &RequestRecord, now: DateTime<Utc>) {
+pub(crate) fn push_request(
+    values: &mut Vec<Value>,
+    keys: &DataKeys,
+    record: &RequestRecord,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     values.extend([
         record.id.into(),
         record.key_hash.to_vec().into(),
-        record.fingerprint.to_vec().into(),
-        record.response.clone().into(),
+        hidden(keys, record).into(),
+        REQUESTS_RESPONSE
+            .seal(keys, &record.id, &record.response)?
+            .into(),
         now.into(),
     ]);
+    Ok(())
+}
+
+/// Whoever has a copy of the database could find what was asked for by guessing it, were the fingerprint in the clear.
+fn hidden(keys: &DataKeys, record: &RequestRecord) -> Vec<u8> {
+    let lookup = keys.lookup();
+    lookup
+        .hidden(&record.key_hash, &record.fingerprint)
+        .to_vec()
 }
 
 /// Inserts one record; it comes first in its transaction, so that a rival waits on its row.
 pub(crate) async fn insert_request(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     record: &RequestRecord,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let row = requests::ActiveModel {
         id: Set(record.id),
         key_hash: Set(record.key_hash.to_vec()),
-        fingerprint: Set(record.fingerprint.to_vec()),
-        response: Set(record.response.clone()),
+        fingerprint: Set(hidden(keys, record)),
+        response: Set(REQUESTS_RESPONSE.seal(keys, &record.id, &record.response)?),
         create_time: Set(now),
     };
     requests::Entity::insert(row)
@@ -86,15 +106,20 @@ impl Store {
             .all(&self.db)
             .await
             .during("find requests")?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| {
-                Some(StoredRequest {
-                    key_hash: row.key_hash.try_into().ok()?,
-                    fingerprint: row.fingerprint.try_into().ok()?,
-                    response: row.response,
+        rows.into_iter()
+            .map(|row| {
+                let at = At {
+                    table: "requests",
+                    row: &row.id,
+                };
+                let key_hash = at.hash("key_hash", &row.key_hash)?;
+                let fingerprint = at.hash("fingerprint", &row.fingerprint)?;
+                Ok(StoredRequest {
+                    key_hash,
+                    fingerprint: self.keys.lookup().hidden(&key_hash, &fingerprint),
+                    response: REQUESTS_RESPONSE.open(&self.keys, &row.id, &row.response)?,
                 })
             })
-            .collect())
+            .collect()
     }
 }

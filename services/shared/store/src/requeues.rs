@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     ActCall, Acted, DeadLetterKey, DeadLetterQuery, Store,
+    data_keys::DataKeys,
     dead_letters::{First, find},
     delivery_rows::{DELIVERIES, delivery, lock_orders_deliveries, padded, push_delivery},
     entity::{deliveries, gateways},
@@ -99,11 +100,11 @@ impl Store {
         call: &ActCall,
         now: DateTime<Utc>,
     ) -> Result<Acted<Delivery, RequeueRefusal>, StoreError> {
-        match earlier::<Successor>(transaction, call).await? {
+        match earlier::<Successor>(transaction, &self.keys, call).await? {
             Earlier::Other => return Ok(Acted::OtherRequest),
             Earlier::Same(made, outcome) => {
                 return Ok(match find_one(transaction, made.delivery).await? {
-                    Some(row) => Acted::Answered(delivery(row)?, outcome),
+                    Some(row) => Acted::Answered(delivery(&self.keys, row)?, outcome),
                     None => Acted::NotFound,
                 });
             }
@@ -120,20 +121,36 @@ impl Store {
         if row.state == DeliveryState::Requeued.as_str()
             && let Some(made) = successor(&rows, row)
         {
-            let made = delivery(made.clone())?;
-            record(&mut acts, call, row, ActOutcome::Already, made.id, now)?;
+            let made = delivery(&self.keys, made.clone())?;
+            record(
+                &mut acts,
+                &self.keys,
+                call,
+                row,
+                ActOutcome::Already,
+                made.id,
+                now,
+            )?;
             self.insert_acts(transaction, acts).await?;
             return Ok(Acted::Answered(made, ActOutcome::Already));
         }
         let current = Current::read(transaction, std::iter::once(row), now).await?;
-        let next = match next_generation(&rows, row, &current, new, now) {
+        let next = match next_generation(&self.keys, &rows, row, &current, new, now) {
             Ok(next) => next,
             Err(refusal) => return Ok(Acted::Refused(refusal)),
         };
         let mut batch = Batch::default();
-        record(&mut batch.acts, call, row, ActOutcome::Done, new, now)?;
+        record(
+            &mut batch.acts,
+            &self.keys,
+            call,
+            row,
+            ActOutcome::Done,
+            new,
+            now,
+        )?;
         batch.old.push(row.id);
-        push_delivery(&mut batch.deliveries, &next)?;
+        push_delivery(&mut batch.deliveries, &self.keys, &next)?;
         self.write_requeues(transaction, batch).await?;
         Ok(Acted::Answered(next, ActOutcome::Done))
     }
@@ -167,7 +184,7 @@ impl Store {
         call: &ActCall,
         now: DateTime<Utc>,
     ) -> Result<Acted<BulkRequeued, RequeueRefusal>, StoreError> {
-        match earlier::<BulkRequeued>(transaction, call).await? {
+        match earlier::<BulkRequeued>(transaction, &self.keys, call).await? {
             Earlier::Other => return Ok(Acted::OtherRequest),
             Earlier::Same(done, outcome) => return Ok(Acted::Answered(done, outcome)),
             Earlier::None => {}
@@ -191,7 +208,7 @@ impl Store {
             let Some(row) = of_order.iter().find(|it| it.id == row.id) else {
                 continue;
             };
-            match next_generation(of_order, row, &current, ids.delivery, due_time) {
+            match next_generation(&self.keys, of_order, row, &current, ids.delivery, due_time) {
                 Err(refusal) => *done.refused.entry(refusal.to_string()).or_default() += 1,
                 Ok(next) => {
                     let own = ActCall {
@@ -199,10 +216,19 @@ impl Store {
                         request_hash: of_one(&call.request_hash, row.id),
                         ..call.clone()
                     };
-                    record(&mut batch.acts, &own, row, ActOutcome::Done, next.id, now)?;
+                    record(
+                        &mut batch.acts,
+                        &self.keys,
+                        &own,
+                        row,
+                        ActOutcome::Done,
+                        next.id,
+                        now,
+                    )?;
                     batch.old.push(row.id);
                     push_delivery(
                         &mut batch.deliveries,
+                        &self.keys,
                         &Delivery {
                             create_time: now,
                             ..next
@@ -225,7 +251,7 @@ impl Store {
             outcome: ActOutcome::Done,
             result: &done,
         };
-        call.push(&mut batch.acts, &entry, now)?;
+        call.push(&mut batch.acts, &self.keys, &entry, now)?;
         self.write_requeues(transaction, batch).await?;
         Ok(Acted::Answered(done, ActOutcome::Done))
     }
@@ -310,13 +336,14 @@ fn successor<'a>(
 
 /// The same message once more, if nothing stands in its way.
 fn next_generation(
+    keys: &DataKeys,
     rows: &[deliveries::Model],
     row: &deliveries::Model,
     current: &Current,
     id: DeliveryId,
     due_time: DateTime<Utc>,
 ) -> Result<Delivery, RequeueRefusal> {
-    let old = delivery(row.clone()).map_err(|_| RequeueRefusal::Unreadable)?;
+    let old = delivery(keys, row.clone()).map_err(|_| RequeueRefusal::Unreadable)?;
     let in_the_way = current.outdated(row).or_else(|| {
         current
             .is_unwelcome(row)
@@ -345,6 +372,7 @@ fn next_generation(
 /// Appends the record of one message.
 fn record(
     acts: &mut Acts,
+    keys: &DataKeys,
     call: &ActCall,
     row: &deliveries::Model,
     outcome: ActOutcome,
@@ -358,7 +386,7 @@ fn record(
         outcome,
         result: &Successor { delivery: made },
     };
-    call.push(acts, &entry, now)
+    call.push(acts, keys, &entry, now)
 }
 
 /// What tells one message's part of a bulk.

@@ -74,7 +74,7 @@ impl Store {
         call: &ActCall,
         now: DateTime<Utc>,
     ) -> Result<Acted<Delivery, DeliveryState>, StoreError> {
-        let before = earlier::<()>(transaction, call).await?;
+        let before = earlier::<()>(transaction, &self.keys, call).await?;
         if matches!(before, Earlier::Other) {
             return Ok(Acted::OtherRequest);
         }
@@ -86,7 +86,7 @@ impl Store {
             return Ok(Acted::NotFound);
         };
         if let Earlier::Same((), outcome) = before {
-            return Ok(Acted::Answered(delivery(found)?, outcome));
+            return Ok(Acted::Answered(delivery(&self.keys, found)?, outcome));
         }
         let mut rows = lock_orders_deliveries(transaction, vec![found.order_id]).await?;
         let Some(row) = rows.iter_mut().find(|row| row.id == id.as_uuid()) else {
@@ -112,10 +112,10 @@ impl Store {
             result: &(),
         };
         let mut acts = Acts::default();
-        call.push(&mut acts, &entry, now)?;
+        call.push(&mut acts, &self.keys, &entry, now)?;
         self.insert_acts(transaction, acts).await?;
         if outcome == ActOutcome::Already {
-            return Ok(Acted::Answered(delivery(row.clone())?, outcome));
+            return Ok(Acted::Answered(delivery(&self.keys, row.clone())?, outcome));
         }
         resolution.state().as_str().clone_into(&mut row.state);
         row.due_time = now;
@@ -148,7 +148,7 @@ impl Store {
             let failed = [(written.order_id, written.seq, written.step)];
             hurry(transaction, &rows, &failed, now).await?;
         }
-        open_gates(transaction, &rows, now).await?;
-        Ok(Acted::Answered(delivery(written)?, outcome))
+        open_gates(transaction, &self.keys, &rows, now).await?;
+        Ok(Acted::Answered(delivery(&self.keys, written)?, outcome))
     }
 }

@@ -100,7 +100,7 @@ impl Store {
             result: &(),
         };
         let mut acts = Acts::default();
-        call.push(&mut acts, &entry, now)?;
+        call.push(&mut acts, &self.keys, &entry, now)?;
         self.insert_acts(transaction, acts).await?;
         Ok(true)
     }

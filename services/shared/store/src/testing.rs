@@ -1,5 +1,6 @@
 //! Databases for tests: a fresh one each, migrated, and gone afterwards.
 
+pub mod dump;
 pub mod shop;
 
 use std::{fs, path::PathBuf};
@@ -8,7 +9,20 @@ use countersign_migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 use uuid::Uuid;
 
-use crate::{Settings, Store, StoreError, error::During as _};
+use crate::{DataKeys, Settings, Store, StoreError, error::During as _};
+
+/// The keys of every test, as the configuration has them: see [`data_keys`].
+pub const DATA_KEYS: &str = "lookup:CwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCws= 1:DAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw=";
+
+/// The keys of every test.
+pub fn data_keys() -> DataKeys {
+    DataKeys::new(&[11; 32], &[(1, [12; 32])]).expect("keys")
+}
+
+/// What a recipient is recognised by in every test.
+pub fn recipient_hash(address: &str) -> [u8; 32] {
+    data_keys().lookup().recipient_hash(address)
+}
 
 /// A fresh database for one test. Dropping it leaves nothing behind but, on a server, a database that the next
 /// [`TestDatabase::all`] sweeps away.
@@ -58,7 +72,7 @@ impl TestDatabase {
         let name = format!("t_{}", fresh());
         let admin = Store::connect(&Settings {
             connections_max: 1,
-            ..Settings::new(format!("{server}/mysql"))
+            ..Settings::new(format!("{server}/mysql"), data_keys())
         })
         .await
         .expect("the test server answers");
@@ -134,7 +148,7 @@ impl TestDatabase {
             .again(|| async move {
                 store
                     .connection()
-                    .execute_raw(Statement::from_string(store.backend(), sql))
+                    .execute_unprepared(sql)
                     .await
                     .during("change rows")
                     .map(|_| ())
@@ -200,7 +214,7 @@ impl TestDatabase {
     }
 
     async fn migrated(url: String, folder: Option<PathBuf>) -> Self {
-        let store = Store::connect(&Settings::new(url.clone()))
+        let store = Store::connect(&Settings::new(url.clone(), data_keys()))
             .await
             .expect("the database answers");
         Migrator::up(store.connection(), None)

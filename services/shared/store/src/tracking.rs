@@ -1,5 +1,7 @@
 //! Tracking events and contacts.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use countersign_domain::{
     ids::{ContactId, OrderId, TrackingEventId},
@@ -13,29 +15,33 @@ use sea_orm::{
 use crate::{
     Store,
     catalog::Page,
+    data_keys::DataKeys,
     entity::{contacts, tracking_events},
     error::{During, StoreError},
     requests::{RequestRecord, insert_request},
     rows::{At, json_text},
+    sealed::{CONTACTS_SUMMARY, TRACKING_DETAILS},
 };
 
 /// Stores an event; the source's id of it is unique within the order.
 pub(crate) async fn insert_tracking_event(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     order: OrderId,
     event: &TrackingEvent,
 ) -> Result<(), StoreError> {
     const DOING: &str = "insert a tracking event";
+    let key = (order.as_uuid(), event.id.as_uuid());
     let row = tracking_events::ActiveModel {
-        order_id: Set(order.as_uuid()),
-        id: Set(event.id.as_uuid()),
+        order_id: Set(key.0),
+        id: Set(key.1),
         source: Set(event.source.clone()),
         source_event_id: Set(event.source_event_id.clone()),
         status: Set(event.status.as_str().to_owned()),
         reason: Set(event.reason.clone()),
         report_time: Set(event.report_time),
         receive_time: Set(event.receive_time),
-        details: Set(json_text(DOING, &event.details)?),
+        details: Set(TRACKING_DETAILS.seal_json(keys, &key, &event.details)?),
         anomalies: Set(json_text(DOING, &event.anomalies)?),
     };
     tracking_events::Entity::insert(row)
@@ -45,8 +51,8 @@ pub(crate) async fn insert_tracking_event(
     Ok(())
 }
 
-/// Something said between customer and company.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something said between customer and company. `Debug` does not show what.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Contact {
     /// Ours.
     pub id: ContactId,
@@ -64,19 +70,27 @@ pub struct Contact {
     pub create_time: DateTime<Utc>,
 }
 
+impl fmt::Debug for Contact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Contact({})", self.id.as_uuid())
+    }
+}
+
 /// Stores a contact.
 pub(crate) async fn insert_contact(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     contact: &Contact,
 ) -> Result<(), StoreError> {
     const DOING: &str = "insert a contact";
+    let key = (contact.order_id.as_uuid(), contact.id.as_uuid());
     let row = contacts::ActiveModel {
-        order_id: Set(contact.order_id.as_uuid()),
-        id: Set(contact.id.as_uuid()),
+        order_id: Set(key.0),
+        id: Set(key.1),
         direction: Set(contact.direction.clone()),
         channel: Set(contact.channel.clone()),
         agent: Set(contact.agent.clone()),
-        summary: Set(json_text(DOING, &contact.summary)?),
+        summary: Set(CONTACTS_SUMMARY.seal_text(keys, &key, &contact.summary)?),
         create_time: Set(contact.create_time),
     };
     contacts::Entity::insert(row)
@@ -108,7 +122,11 @@ impl Store {
                 Ok(TrackingEvent {
                     id: TrackingEventId::from_uuid(row.id),
                     status: at.word("status", &row.status)?,
-                    details: at.json("details", &row.details)?,
+                    details: TRACKING_DETAILS.open_json(
+                        &self.keys,
+                        &(row.order_id, row.id),
+                        &row.details,
+                    )?,
                     anomalies: at.json("anomalies", &row.anomalies)?,
                     source: row.source,
                     source_event_id: row.source_event_id,
@@ -136,14 +154,14 @@ impl Store {
         }
         let rows = query.all(&self.db).await.during("list contacts")?;
         let page = Page::cut(rows, limit, |row| {
-            let at = At {
-                table: "contacts",
-                row: &row.id,
-            };
             Ok(Contact {
                 id: ContactId::from_uuid(row.id),
                 order_id: order,
-                summary: at.json("summary", &row.summary)?,
+                summary: CONTACTS_SUMMARY.open_text(
+                    &self.keys,
+                    &(row.order_id, row.id),
+                    &row.summary,
+                )?,
                 direction: row.direction,
                 channel: row.channel,
                 agent: row.agent,
@@ -162,13 +180,13 @@ impl Store {
         contact: &Contact,
         request: &RequestRecord,
     ) -> Result<bool, StoreError> {
-        let (contact, request) = (contact.clone(), request.clone());
+        let (contact, request, keys) = (contact.clone(), request.clone(), self.keys.clone());
         let written = self
             .write(|transaction| {
-                let (contact, request) = (contact.clone(), request.clone());
+                let (contact, request, keys) = (contact.clone(), request.clone(), keys.clone());
                 Box::pin(async move {
-                    insert_request(transaction, &request, contact.create_time).await?;
-                    insert_contact(transaction, &contact).await
+                    insert_request(transaction, &keys, &request, contact.create_time).await?;
+                    insert_contact(transaction, &keys, &contact).await
                 })
             })
             .await;

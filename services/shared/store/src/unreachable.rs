@@ -13,10 +13,11 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, Q
 use uuid::Uuid;
 
 use crate::{
+    data_keys::DataKeys,
     delivery_rows::Standing,
     entity::replies,
     error::{During, StoreError},
-    rows::json_text,
+    sealed::REPLIES_PAYLOAD,
 };
 
 /// Who brings such news into the inbox.
@@ -26,6 +27,7 @@ const SOURCE: &str = "DELIVERIES";
 /// deliveries of their orders, locked, as they stand now.
 pub(crate) async fn tell(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     rows: &[Standing],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
@@ -43,14 +45,15 @@ pub(crate) async fn tell(
         }
         tracing::error!(order = %OrderId::from_uuid(order), round, "no channel leads to the customer; staff are told");
         let content = ReplyContent::Unreachable { round };
+        let id = ReplyId::from_uuid(first).as_uuid();
         replies::Entity::insert(replies::ActiveModel {
             // There is one reply of this kind for each first delivery, and ids of replies are ids in time like any other.
-            id: Set(ReplyId::from_uuid(first).as_uuid()),
+            id: Set(id),
             source: Set(SOURCE.to_owned()),
             source_event_id: Set(event),
             kind: Set(content.kind().to_owned()),
             order_id: Set(Some(order)),
-            payload: Set(json_text(DOING, &content)?),
+            payload: Set(REPLIES_PAYLOAD.seal_json(keys, &id, &content)?),
             state: Set(ReplyState::Pending.as_str().to_owned()),
             due_time: Set(now),
             attempts: Set(0),

@@ -17,11 +17,13 @@ use uuid::Uuid;
 
 use crate::{
     Store,
+    data_keys::DataKeys,
     delivery_rows::{DELIVERIES, lock_standings, open_gates, padded, push_delivery},
     entity::outbox,
     error::{During, StoreError},
     outbox::known_kinds,
     rows::At,
+    sealed::{DELIVERIES_DETAILS, OUTBOX_DETAILS},
 };
 
 impl Store {
@@ -50,7 +52,7 @@ impl Store {
                 let orders: BTreeSet<Uuid> = rows.iter().map(|row| row.order_id).collect();
                 let mut values = Vec::new();
                 for row in rows {
-                    push_unreadable(&mut values, row, now)?;
+                    push_unreadable(&mut values, &self.keys, row, now)?;
                 }
                 DELIVERIES
                     .insert_new(&transaction, self.kind, self.backend(), values)
@@ -61,7 +63,7 @@ impl Store {
                     .await
                     .during(DOING)?;
                 let rows = lock_standings(&transaction, orders.into_iter().collect()).await?;
-                open_gates(&transaction, &rows, now).await?;
+                open_gates(&transaction, &self.keys, &rows, now).await?;
                 Ok(count)
             };
             let result = buried.await;
@@ -84,6 +86,7 @@ fn last_id_at(time: DateTime<Utc>) -> Uuid {
 /// Appends a row of [`DELIVERIES`] with the words that stand in the outbox, whatever they mean.
 fn push_unreadable(
     values: &mut Vec<sea_orm::Value>,
+    keys: &DataKeys,
     row: outbox::Model,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
@@ -116,11 +119,13 @@ fn push_unreadable(
         finish_time: Some(now),
     };
     let begin = values.len();
-    push_delivery(values, &dead)?;
-    for (column, value) in [("kind", row.kind), ("details", row.details)] {
+    push_delivery(values, keys, &dead)?;
+    let details = OUTBOX_DETAILS.open(keys, &row.id, &row.details)?;
+    let details = DELIVERIES_DETAILS.seal(keys, &row.id, &details)?;
+    for (column, value) in [("kind", row.kind.into()), ("details", details.into())] {
         let place = DELIVERIES.columns.iter().position(|name| *name == column);
         if let Some(cell) = place.and_then(|place| values.get_mut(begin + place)) {
-            *cell = value.into();
+            *cell = value;
         }
     }
     Ok(())

@@ -44,26 +44,26 @@ impl Store {
             }
         };
         let mut values = Vec::new();
-        push_request(&mut values, &row.request, now);
+        push_request(&mut values, &self.keys, &row.request, now)?;
         insert(&REQUESTS, values).await?;
         let mut values = Vec::new();
-        push_order(&mut values, order)?;
+        push_order(&mut values, &self.keys, order)?;
         insert(&ORDERS, values).await?;
         let mut values = Vec::new();
         for line in &order.lines {
-            push_line(&mut values, order.id, line)?;
+            push_line(&mut values, &self.keys, order.id, line)?;
         }
         insert(&LINES, values).await?;
         let mut commit = CommitRows::new(commit, now);
-        commit.push_event(&change.event)?;
+        commit.push_event(&self.keys, &change.event)?;
         insert(&COMMITS, commit.commit_row()).await?;
         insert(&EVENTS, commit.into_events()).await?;
         let mut values = Vec::new();
-        push_messages(&mut values, change, &row.outbox_ids)?;
+        push_messages(&mut values, &self.keys, change, &row.outbox_ids)?;
         insert(&OUTBOX, values).await?;
         let mut values = Vec::new();
         for round in &change.rounds {
-            push_round(&mut values, round)?;
+            push_round(&mut values, &self.keys, round)?;
         }
         insert(&CONFIRMATIONS, values).await?;
         let mut values = Vec::new();

@@ -36,7 +36,6 @@ fn token(number: u128) -> Uuid {
 
 /// Plans as the worker does, in short: all steps of a round, else the first address.
 fn plan(facts: &DispatchFacts<'_>) -> Vec<Planned> {
-    let key = countersign_domain::secrets::LinkKey::new(&[7; 32]).unwrap();
     let mut rng = StdRng::from_os_rng();
     let channels = facts.round.map_or_else(
         || {
@@ -62,7 +61,7 @@ fn plan(facts: &DispatchFacts<'_>) -> Vec<Planned> {
                 id: DeliveryId::new_v7(facts.now, &mut rng),
                 channel,
                 recipient: Recipient::new(to),
-                recipient_hash: key.recipient_hash(to),
+                recipient_hash: countersign_store::testing::recipient_hash(to),
                 due_time: facts.now + Duration::minutes(30 * step),
             }
         })
@@ -816,9 +815,8 @@ async fn m_07_an_opt_out_of_texts_leaves_letters_and_calls_going() {
     for database in TestDatabase::all().await {
         let store = &database.store;
         let order = Shop::new(store.clone()).order(MAIL, PHONE).await;
-        let key = countersign_domain::secrets::LinkKey::new(&[7; 32]).unwrap();
         let now = store.now().await.unwrap();
-        let hash = key.recipient_hash(PHONE.unwrap());
+        let hash = countersign_store::testing::recipient_hash(PHONE.unwrap());
         store
             .insert_opt_out(&hash, Channel::Sms, OptOutReason::StopWord, now)
             .await

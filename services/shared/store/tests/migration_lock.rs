@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-use countersign_store::{MigrationLock, Settings, testing::TestDatabase};
+use countersign_store::{
+    MigrationLock, Settings,
+    testing::{TestDatabase, data_keys},
+};
 
 #[tokio::test]
 async fn whoever_comes_second_waits_until_the_first_has_migrated() {
     for database in TestDatabase::all().await {
-        let settings = Settings::new(database.url.clone());
+        let settings = Settings::new(database.url.clone(), data_keys());
         let served = !database.url.starts_with("sqlite");
         let first = MigrationLock::acquire(&settings, Duration::from_secs(5))
             .await

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use countersign_migrations::{Migrator, MigratorTrait as _, SchemaManager};
-use countersign_store::{Settings, Store, testing::TestDatabase};
+use countersign_store::{
+    Settings, Store,
+    testing::{TestDatabase, data_keys},
+};
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 /// Replaced before anything was released: no program knows the first of them.
@@ -55,7 +58,9 @@ async fn b_19_every_step_only_adds_and_may_be_run_again_after_it_was_cut_off() {
     let folder = std::env::temp_dir().join(format!("countersign-steps-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let url = format!("sqlite://{}/steps.db", folder.display());
-    let store = Store::connect(&Settings::new(url)).await.unwrap();
+    let store = Store::connect(&Settings::new(url, data_keys()))
+        .await
+        .unwrap();
     let mut before = schema(&store).await;
     assert!(before.is_empty());
     for step in Migrator::migrations() {

@@ -20,9 +20,7 @@ const MAIL: Option<&str> = Some("canary@example.com");
 const PHONE: Option<&str> = Some("+8613912345678");
 
 fn hash_of(address: &str) -> [u8; 32] {
-    countersign_domain::secrets::LinkKey::new(&[7; 32])
-        .unwrap()
-        .recipient_hash(address)
+    countersign_store::testing::recipient_hash(address)
 }
 
 /// Plans as the worker does, in short.

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use countersign_store::{Settings, Store};
+use countersign_store::{Settings, Store, testing::data_keys};
 
 /// Three members that keep every commit on disk. They end with the test.
 pub(super) struct Cluster {
@@ -31,7 +31,10 @@ impl Member {
     pub(super) async fn session(&self, database: &str) -> Store {
         Store::connect(&Settings {
             connections_max: 1,
-            ..Settings::new(format!("mysql://root@127.0.0.1:{}/{database}", self.port))
+            ..Settings::new(
+                format!("mysql://root@127.0.0.1:{}/{database}", self.port),
+                data_keys(),
+            )
         })
         .await
         .unwrap()

@@ -2,7 +2,10 @@
 
 use countersign_e2e::{Orders, Replica, System, order_builder};
 use countersign_proto::v1;
-use countersign_store::{Settings, Store, testing::TestDatabase};
+use countersign_store::{
+    Settings, Store,
+    testing::{TestDatabase, data_keys},
+};
 use tonic::{Code, Status};
 
 use super::proxy::{Fault, Proxy};
@@ -20,7 +23,7 @@ impl Broken {
         let url = database.url.clone();
         let system = System::start(database).await;
         let proxy = Proxy::start(&url).await;
-        let store = Store::connect(&Settings::new(proxy.url(&url)))
+        let store = Store::connect(&Settings::new(proxy.url(&url), data_keys()))
             .await
             .unwrap();
         let replica = Replica::start(store).await;

@@ -13,7 +13,7 @@ use countersign_e2e::link_key;
 use countersign_notification::testkit::{GatewayStub, MailSink};
 use countersign_store::{
     Claimed,
-    testing::{TestDatabase, shop::Shop},
+    testing::{DATA_KEYS, TestDatabase, shop::Shop},
 };
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
@@ -244,6 +244,7 @@ impl Stage {
             ("COUNTERSIGN__PHONE__BASE_URL", &gateways.calls.base()),
             ("COUNTERSIGN__PHONE__SECRET", SECRET),
             ("COUNTERSIGN__LINKS__KEY", LINK_SECRET),
+            ("COUNTERSIGN__PERSONAL_DATA__KEYS", DATA_KEYS),
             ("COUNTERSIGN__NOTIFICATION__LISTEN", "127.0.0.1:0"),
             ("COUNTERSIGN__NOTIFICATION__GRPC_LISTEN", "127.0.0.1:0"),
             ("COUNTERSIGN__NOTIFICATION__POLL_INTERVAL_MS", "10"),

@@ -106,6 +106,10 @@ async fn l_08_a_process_with_256_files_turns_connections_away_and_does_not_spin(
             "COUNTERSIGN__LINKS__KEY",
             "a key of thirty-two bytes or more for links",
         )
+        .env(
+            "COUNTERSIGN__PERSONAL_DATA__KEYS",
+            countersign_store::testing::DATA_KEYS,
+        )
         .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "error")
         .current_dir(folder.path())
         .stdin(Stdio::null())

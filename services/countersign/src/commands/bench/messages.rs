@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     MessagesArgs, load,
     orders::Orders,
-    server::{Database, Service},
+    server::{DATA_KEYS, Database, Service},
 };
 use crate::console;
 
@@ -259,6 +259,7 @@ async fn start_worker(
             "COUNTERSIGN__LINKS__KEY",
             "a key for measuring only, nothing is sent",
         )
+        .env("COUNTERSIGN__PERSONAL_DATA__KEYS", DATA_KEYS)
         // Everything is counted, and nothing of it is too much.
         .env("COUNTERSIGN__SENDING__NUMBER_PER_10_MINUTES", "50")
         .env("COUNTERSIGN__SENDING__NUMBER_PER_DAY", "50")

@@ -17,7 +17,7 @@ use countersign_domain::{
     policy::default_policies,
 };
 use countersign_migrations::{Migrator, MigratorTrait as _};
-use countersign_store::{PutOptions, Settings, Store};
+use countersign_store::{DataKeys, PutOptions, Settings, Store};
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
@@ -27,6 +27,9 @@ use super::orders::{CUSTOMERS, PRICE_MINOR, SKUS, customer_code, sku_name};
 
 /// Databases that this process has made.
 static MADE: AtomicU32 = AtomicU32::new(0);
+/// Keys of the personal data that the benchmark makes up.
+pub(super) const DATA_KEYS: &str = "lookup:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE= 1:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+
 /// Goods of each article: nothing runs out.
 const ON_HAND: i64 = 1_000_000_000;
 /// Where they lie.
@@ -51,9 +54,11 @@ impl Database {
             "" => format!("{server}/{name}"),
             options => format!("{server}/{name}?{options}"),
         };
+        // As in DATA_KEYS.
+        let keys = DataKeys::new(&[1; 32], &[(1, [2; 32])])?;
         let admin = Store::connect(&Settings {
             connections_max: 1,
-            ..Settings::new(url_of("mysql"))
+            ..Settings::new(url_of("mysql"), keys.clone())
         })
         .await
         .context("connect to the server")?;
@@ -63,7 +68,7 @@ impl Database {
         let url = url_of(&name);
         let store = Store::connect(&Settings {
             connections_max: 32,
-            ..Settings::new(url.clone())
+            ..Settings::new(url.clone(), keys)
         })
         .await?;
         Migrator::up(store.connection(), None)
@@ -174,6 +179,7 @@ impl Service {
                 "COUNTERSIGN__LINKS__KEY",
                 "a key for measuring only, nothing is sent",
             )
+            .env("COUNTERSIGN__PERSONAL_DATA__KEYS", DATA_KEYS)
             .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn")
             .stdin(Stdio::null())
             .kill_on_drop(true)

@@ -50,7 +50,7 @@ impl Deciding {
         ];
         for (channel, address) in addresses {
             if let Some(address) = address {
-                let hash = self.link_key.recipient_hash(address);
+                let hash = self.store.recipient_hash(address);
                 if self.store.is_opted_out(&hash, channel).await? {
                     return Ok(true);
                 }

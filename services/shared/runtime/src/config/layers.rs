@@ -13,7 +13,7 @@ use super::{ConfigError, read};
 const PREFIX: &str = "COUNTERSIGN__";
 
 /// Secrets that may stand in a file of their own: section, key, key of the file.
-const SECRETS: [(&str, &str, &str); 21] = [
+const SECRETS: [(&str, &str, &str); 22] = [
     ("database", "url", "url_file"),
     ("email", "url", "url_file"),
     ("email.dkim", "private_key", "private_key_file"),
@@ -47,6 +47,7 @@ const SECRETS: [(&str, &str, &str); 21] = [
         "previous_auth_token",
         "previous_auth_token_file",
     ),
+    ("personal_data", "keys", "keys_file"),
 ];
 
 /// Giving the address of a server, or an account, means to use it: section and key of the address, section and word of

@@ -1,16 +1,14 @@
 //! The key that links and codes are derived from.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::SecretString;
 
-use super::Links;
+use super::{Links, kept};
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -51,29 +49,7 @@ impl Links {
             path: kept.to_owned(),
             source,
         };
-        if let Some(folder) = kept.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
-        }
-        // Written aside and linked into place: of two processes that start together one wins, and none reads half a key.
-        let aside = kept.with_extension(format!("new-{}", std::process::id()));
-        let made = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&aside);
-        made.and_then(|mut file| {
-            file.write_all(STANDARD.encode(fresh).as_bytes())?;
-            file.sync_all()
-        })
-        .map_err(failed)?;
-        let linked = match fs::hard_link(&aside, kept) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            other => other,
-        };
-        fs::remove_file(&aside).map_err(failed)?;
-        linked.map_err(failed)?;
-        let key = fs::read_to_string(kept).map_err(failed)?;
+        let key = kept::read_or_create(kept, &STANDARD.encode(fresh)).map_err(failed)?;
         if key.trim().len() < Self::MIN_KEY_BYTES {
             return Err(LinkKeyError::Short {
                 path: kept.to_owned(),

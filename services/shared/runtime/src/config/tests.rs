@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 
 const WEBHOOK_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+const DATA_KEYS: &str = "lookup:BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ= 2:BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU=";
 
 fn with_file(text: &str) -> (TempDir, Sources) {
     let folder = TempDir::new().unwrap();
@@ -157,10 +158,16 @@ fn secrets_are_read_from_files_and_a_value_of_a_higher_layer_displaces_the_file(
     fs::write(&path, "mysql://app:s3cret@db/shop\n").unwrap();
     let key = folder.path().join("key");
     fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let data_keys = folder.path().join("data-keys");
+    fs::write(&data_keys, DATA_KEYS.replace(' ', "\n")).unwrap();
     let (path, key) = (path.to_str().unwrap(), key.to_str().unwrap());
     let mut sources = with_environment(&[
         ("COUNTERSIGN__DATABASE__URL_FILE", path),
         ("COUNTERSIGN__LINKS__KEY_FILE", key),
+        (
+            "COUNTERSIGN__PERSONAL_DATA__KEYS_FILE",
+            data_keys.to_str().unwrap(),
+        ),
     ]);
 
     let config = Config::load(&sources).unwrap();
@@ -169,6 +176,10 @@ fn secrets_are_read_from_files_and_a_value_of_a_higher_layer_displaces_the_file(
         "mysql://app:s3cret@db/shop"
     );
     assert_eq!(config.links.key.unwrap().expose_secret().len(), 32);
+    let keys = config
+        .personal_data
+        .keys_or_create(Path::new("/nowhere"), [[0; 32]; 2]);
+    assert_eq!(keys.unwrap().numbered, [(2, [5; 32])]);
 
     sources.flags = owned(&[("database.url", "sqlite://flag.db")]);
     let config = Config::load(&sources).unwrap();
@@ -215,6 +226,8 @@ fn every_bad_field_is_named_at_once() {
         secret = "s3cret"
         [links]
         key = "short"
+        [personal_data]
+        keys = "1:s3cret"
         [telemetry]
         log_filter = "countersign=loud"
         [shutdown]
@@ -237,6 +250,7 @@ fn every_bad_field_is_named_at_once() {
         "sms.base_url",
         "sms.secret",
         "links.key",
+        "personal_data.keys",
         "telemetry.log_filter",
         "shutdown.grace_seconds",
     ] {
@@ -249,13 +263,17 @@ fn every_bad_field_is_named_at_once() {
 }
 
 #[test]
-fn a_database_server_needs_a_link_key() {
+fn a_database_server_needs_keys_that_all_processes_share() {
     let message = refusal(&with_environment(&[(
         "DATABASE_URL",
         "mysql://app@db/shop",
     )]));
     assert!(
         message.contains("links.key: is needed next to a database server"),
+        "{message}"
+    );
+    assert!(
+        message.contains("personal_data.keys: is needed next to a database server"),
         "{message}"
     );
 }
@@ -269,6 +287,7 @@ fn no_secret_is_ever_shown() {
         sms = {{ base_url = "https://sms.example.com", secret = "{WEBHOOK_SECRET}" }}
         phone = {{ base_url = "https://calls.example.com", secret = "{WEBHOOK_SECRET}" }}
         links.key = "s3cret-s3cret-s3cret-s3cret-s3cret"
+        personal_data.keys = "{DATA_KEYS}"
         "#
     ));
     let config = Config::load(&sources).unwrap();
@@ -281,7 +300,7 @@ fn no_secret_is_ever_shown() {
         format!("{:?}", config.sms),
     ] {
         assert!(
-            !text.contains("s3cret") && !text.contains("whsec_"),
+            !text.contains("s3cret") && !text.contains("whsec_") && !text.contains("lookup:"),
             "{text}"
         );
     }

@@ -6,7 +6,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Config, ConfigError, EmailTransport, Gateway, GatewayTransport, Links, clouds, twilio,
+    Config, ConfigError, EmailTransport, Gateway, GatewayTransport, Links, clouds, personal_data,
+    twilio,
 };
 
 /// Collects one line for each bad field.
@@ -25,7 +26,7 @@ impl Config {
     /// Checks values against each other and against what the program can do, and names every bad field at once.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
-        self.check_database_and_links(&mut problems);
+        self.check_database_and_keys(&mut problems);
         self.check_order(&mut problems);
         self.check_notification(&mut problems);
         self.check_callers(&mut problems);
@@ -52,7 +53,7 @@ impl Config {
         self.database.url.expose_secret().starts_with("sqlite:")
     }
 
-    fn check_database_and_links(&self, problems: &mut Problems) {
+    fn check_database_and_keys(&self, problems: &mut Problems) {
         let url = self.database.url.expose_secret();
         let known = self.is_embedded()
             || ["mysql://", "mariadb://"]
@@ -80,6 +81,18 @@ impl Config {
                 "links.key",
                 "is needed next to a database server: every process must derive the same links",
             );
+        }
+        match &self.personal_data.keys {
+            Some(keys) => {
+                if let Err(problem) = personal_data::read(keys) {
+                    problems.unless(false, "personal_data.keys", &problem);
+                }
+            }
+            None => problems.unless(
+                self.is_embedded(),
+                "personal_data.keys",
+                "is needed next to a database server: every process must read what another has sealed",
+            ),
         }
     }
 

@@ -15,7 +15,7 @@ pub struct Model {
     pub expire_time: DateTimeUtc,
     pub create_time: DateTimeUtc,
     pub code_hash: Vec<u8>,
-    pub details: String,
+    pub details: Vec<u8>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -12,7 +12,7 @@ pub struct Model {
     pub direction: String,
     pub channel: String,
     pub agent: String,
-    pub summary: String,
+    pub summary: Vec<u8>,
     pub create_time: DateTimeUtc,
 }
 

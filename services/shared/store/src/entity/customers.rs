@@ -12,7 +12,7 @@ pub struct Model {
     pub credit_currency: Option<String>,
     pub credit_exposure_minor: i64,
     pub blocked: bool,
-    pub profile: String,
+    pub profile: Vec<u8>,
     pub create_time: DateTimeUtc,
     pub update_time: DateTimeUtc,
 }

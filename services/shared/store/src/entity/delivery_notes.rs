@@ -9,7 +9,7 @@ pub struct Model {
     pub order_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub revision: i32,
-    pub note: String,
+    pub note: Vec<u8>,
     pub create_time: DateTimeUtc,
 }
 

@@ -9,7 +9,7 @@ pub struct Model {
     pub name: String,
     pub channel: String,
     pub state: String,
-    pub reason: String,
+    pub reason: Vec<u8>,
     pub since_time: DateTimeUtc,
     pub until_time: Option<DateTimeUtc>,
     pub changed_by: String,

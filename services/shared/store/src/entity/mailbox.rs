@@ -9,8 +9,8 @@ pub struct Model {
     pub id: Uuid,
     pub order_id: Uuid,
     pub channel: String,
-    pub recipient: String,
-    pub content: String,
+    pub recipient: Vec<u8>,
+    pub content: Vec<u8>,
     pub create_time: DateTimeUtc,
 }
 

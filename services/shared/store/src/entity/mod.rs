@@ -31,6 +31,7 @@ pub mod order_numbers;
 pub mod order_policies;
 pub mod orders;
 pub mod outbox;
+pub mod personal_data_keys;
 pub mod prices;
 pub mod products;
 pub mod reference_versions;

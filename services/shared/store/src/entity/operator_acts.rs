@@ -15,7 +15,7 @@ pub struct Model {
     pub outcome: String,
     pub actor: String,
     pub approver: String,
-    pub reason: String,
+    pub reason: Vec<u8>,
     pub result: String,
     pub create_time: DateTimeUtc,
 }

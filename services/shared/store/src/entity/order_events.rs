@@ -17,7 +17,7 @@ pub struct Model {
     pub to_state: String,
     pub actor: String,
     pub create_time: DateTimeUtc,
-    pub details: String,
+    pub details: Vec<u8>,
     pub salt: Option<Vec<u8>>,
     pub hash: Option<Vec<u8>>,
     pub commitment: Option<Vec<u8>>,

@@ -23,7 +23,7 @@ pub struct Model {
     pub shipped: i64,
     pub delivered: i64,
     pub returned: i64,
-    pub extras: Option<String>,
+    pub extras: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -28,9 +28,9 @@ pub struct Model {
     pub update_time: DateTimeUtc,
     pub confirm_time: Option<DateTimeUtc>,
     pub deliver_time: Option<DateTimeUtc>,
-    pub priority: String,
-    pub terms: String,
-    pub progress: String,
+    pub priority: Vec<u8>,
+    pub terms: Vec<u8>,
+    pub progress: Vec<u8>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

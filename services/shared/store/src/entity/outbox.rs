@@ -11,7 +11,7 @@ pub struct Model {
     pub seq: i32,
     pub kind: String,
     pub revision: i32,
-    pub details: String,
+    pub details: Vec<u8>,
     pub create_time: DateTimeUtc,
 }
 

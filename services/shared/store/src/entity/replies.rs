@@ -11,7 +11,7 @@ pub struct Model {
     pub source_event_id: String,
     pub kind: String,
     pub order_id: Option<Uuid>,
-    pub payload: String,
+    pub payload: Vec<u8>,
     pub state: String,
     pub due_time: DateTimeUtc,
     pub attempts: i32,

@@ -7,7 +7,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub order_id: Uuid,
-    pub pack: String,
+    pub pack: Vec<u8>,
     pub create_time: DateTimeUtc,
 }
 

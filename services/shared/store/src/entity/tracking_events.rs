@@ -15,7 +15,7 @@ pub struct Model {
     pub reason: String,
     pub report_time: DateTimeUtc,
     pub receive_time: DateTimeUtc,
-    pub details: String,
+    pub details: Vec<u8>,
     pub anomalies: String,
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
-    erasure::{ERASED, erase_note, erase_round, is_clean},
+    erasure::{erase_note, erase_round, is_clean},
     event::EventKind,
     ids::{DeliveryId, ErasureId, OrderId},
 };
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     DOING, ErasureReport, TableReport,
-    order::{keys, note},
+    order::{note, order_keys},
     pseudonym_of,
 };
 use crate::{
@@ -54,7 +54,7 @@ impl ErasureReport {
 macro_rules! by_order {
     ($store:expr, $table:ident, $ids:expr) => {
         $table::Entity::find()
-            .filter($table::Column::OrderId.is_in(keys($ids)))
+            .filter($table::Column::OrderId.is_in(order_keys($ids)))
             .all(&$store.db)
             .await
             .during(DOING)?
@@ -137,26 +137,27 @@ impl Store {
         report.rows("order_lines", &rows, |row| row.extras.is_some());
         let rows = by_order!(self, order_events, ids);
         report.rows("order_events", &rows, |row| {
-            row.kind != EventKind::Erased.as_str() && (row.salt.is_some() || row.details != "{}")
+            row.kind != EventKind::Erased.as_str()
+                && (row.salt.is_some() || !row.details.is_empty())
         });
         let rows = by_order!(self, confirmations, ids);
         let mut left = 0;
         for row in &rows {
-            let details = round(row)?.details;
+            let details = round(&self.keys, row)?.details;
             left += usize::from(erase_round(&details) != details);
         }
         report.count("confirmations", rows.len(), left);
         let rows = by_order!(self, delivery_notes, ids);
         let mut left = 0;
         for row in &rows {
-            let note = note(row)?;
+            let note = note(&self.keys, row)?;
             left += usize::from(erase_note(&note) != note);
         }
         report.count("delivery_notes", rows.len(), left);
         let rows = by_order!(self, tracking_events, ids);
-        report.rows("tracking_events", &rows, |row| row.details != "{}");
+        report.rows("tracking_events", &rows, |row| !row.details.is_empty());
         let rows = by_order!(self, contacts, ids);
-        report.rows("contacts", &rows, |row| row.summary != "\"\"");
+        report.rows("contacts", &rows, |row| !row.summary.is_empty());
         report.rows("replies", &by_order!(self, replies, ids), |_| true);
         report.rows("mailbox", &by_order!(self, mailbox, ids), |_| true);
         report.rows("outbox", &by_order!(self, outbox, ids), |_| true);
@@ -167,7 +168,7 @@ impl Store {
             row.customer != pseudonym
                 || !row.words.is_empty()
                 || !row.given_by.is_empty()
-                || row.resolution.as_deref().is_some_and(|it| it != ERASED)
+                || row.resolution.as_ref().is_some_and(|it| !it.is_empty())
         });
         let messages = by_order!(self, deliveries, ids);
         report.rows("deliveries", &messages, |row| {
@@ -175,7 +176,7 @@ impl Store {
                 || row.recipient_hash.iter().any(|byte| *byte != 0)
                 || row.provider_id.is_some()
                 || !row.last_error.is_empty()
-                || row.details != "{}"
+                || !row.details.is_empty()
         });
         for chunk in messages.chunks(100) {
             let keys: Vec<Uuid> = chunk.iter().map(|row| row.id).collect();
@@ -187,7 +188,7 @@ impl Store {
                 .all(&self.db)
                 .await
                 .during(DOING)?;
-            report.rows("operator_acts", &acts, |row| row.reason != ERASED);
+            report.rows("operator_acts", &acts, |row| !row.reason.is_empty());
             let tries = attempts::Entity::find()
                 .filter(attempts::Column::DeliveryId.is_in(padded(keys)))
                 .all(&self.db)

@@ -19,24 +19,29 @@ use crate::{
     Store,
     chain::{CommitRows, fresh_commit},
     confirmations::round,
+    data_keys::DataKeys,
     delivery_rows::padded,
     entity::{
         audit_entries, confirmations, deliveries, delivery_notes, operator_acts, order_events,
         orders, outbox,
     },
     error::{During, StoreError},
+    operator_acts::fingerprint,
     opt_outs::recipient_subject,
-    rows::{At, json_text},
+    sealed::{
+        ACTS_REASON, EVENTS_DETAILS, NOTES_NOTE, ORDERS_PRIORITY, ORDERS_PROGRESS, ORDERS_TERMS,
+        ROUNDS_DETAILS,
+    },
 };
 
-/// Rows of other tables, by the order's id.
+/// Rows of other tables, by the order's id. An empty cell stands for a value that is gone for good.
 const BY_ORDER: [&str; 6] = [
     "UPDATE order_lines SET extras = NULL WHERE order_id = ? AND extras IS NOT NULL",
-    "UPDATE tracking_events SET details = '{}' WHERE order_id = ?",
-    "UPDATE contacts SET summary = '\"\"' WHERE order_id = ?",
+    "UPDATE tracking_events SET details = X'' WHERE order_id = ?",
+    "UPDATE contacts SET summary = X'' WHERE order_id = ?",
     "DELETE FROM replies WHERE order_id = ?",
     "DELETE FROM mailbox WHERE order_id = ?",
-    "UPDATE deliveries SET recipient = '', provider_id = NULL, last_error = '', details = '{}' WHERE order_id = ?",
+    "UPDATE deliveries SET recipient = X'', provider_id = NULL, last_error = '', details = X'' WHERE order_id = ?",
 ];
 
 impl Store {
@@ -75,7 +80,7 @@ impl Store {
         link: &[u8; 32],
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let backend = self.backend();
+        let (backend, keys, row) = (self.backend(), &self.keys, id.as_uuid());
         let Some(order) = self.find_order(id).await? else {
             return Ok(false);
         };
@@ -86,9 +91,9 @@ impl Store {
                 version: Set(erased.version),
                 content_hash: Set(0),
                 update_time: Set(erased.update_time),
-                priority: Set(json_text(DOING, &erased.priority)?),
-                terms: Set(json_text(DOING, &erased.terms)?),
-                progress: Set(json_text(DOING, &erased.progress)?),
+                priority: Set(ORDERS_PRIORITY.seal_json(keys, &row, &erased.priority)?),
+                terms: Set(ORDERS_TERMS.seal_json(keys, &row, &erased.terms)?),
+                progress: Set(ORDERS_PROGRESS.seal_json(keys, &row, &erased.progress)?),
                 ..Default::default()
             })
             .filter(orders::Column::Id.eq(id.as_uuid()))
@@ -116,10 +121,10 @@ impl Store {
         if unsent.is_some() || messages.iter().any(under_way) {
             return Ok(false);
         }
-        erase_acts(transaction, &messages).await?;
-        erase_events(transaction, id).await?;
-        erase_rounds(transaction, id).await?;
-        erase_notes(transaction, id).await?;
+        erase_acts(transaction, keys, &messages).await?;
+        erase_events(transaction, keys, id).await?;
+        erase_rounds(transaction, keys, id).await?;
+        erase_notes(transaction, keys, id).await?;
         let run = |sql: &'static str, values: Vec<Value>| execute(transaction, sql, values);
         let key: Value = id.as_uuid().into();
         for sql in BY_ORDER {
@@ -142,9 +147,9 @@ impl Store {
         )
         .await?;
         run(
-            "UPDATE feedback SET customer = ?, words = '', given_by = '', \
-             resolution = CASE WHEN resolution IS NULL THEN NULL ELSE ? END WHERE order_id = ?",
-            vec![customer, ERASED.into(), key],
+            "UPDATE feedback SET customer = ?, words = X'', given_by = '', \
+             resolution = CASE WHEN resolution IS NULL THEN NULL ELSE X'' END WHERE order_id = ?",
+            vec![customer, key],
         )
         .await?;
         for message in &messages {
@@ -155,7 +160,7 @@ impl Store {
             .await?;
         }
         let mut commit = CommitRows::new(fresh_commit(now), now);
-        commit.push_event(&event)?;
+        commit.push_event(keys, &event)?;
         commit.insert(transaction, backend).await?;
         count_order(transaction, erasure.id).await?;
         Ok(true)
@@ -175,28 +180,33 @@ async fn execute(
         .map(|_| ())
 }
 
-pub(super) fn note(row: &delivery_notes::Model) -> Result<DeliveryNote, StoreError> {
-    let at = At {
-        table: "delivery_notes",
-        row: &row.order_id,
-    };
-    at.json("note", &row.note)
+pub(super) fn note(
+    keys: &DataKeys,
+    row: &delivery_notes::Model,
+) -> Result<DeliveryNote, StoreError> {
+    NOTES_NOTE.open_json(keys, &(row.order_id, row.revision), &row.note)
 }
 
 /// Takes details and salts away; the commitments stay.
-async fn erase_events(transaction: &DatabaseTransaction, id: OrderId) -> Result<(), StoreError> {
+async fn erase_events(
+    transaction: &DatabaseTransaction,
+    keys: &DataKeys,
+    id: OrderId,
+) -> Result<(), StoreError> {
     let rows = order_events::Entity::find()
         .filter(order_events::Column::OrderId.eq(id.as_uuid()))
         .all(transaction)
         .await
         .during(DOING)?;
     for row in rows {
+        let key = (row.commit_id, row.ordinal);
+        let details = EVENTS_DETAILS.open_text(keys, &key, &row.details)?;
         let salt: Option<Salt> = row.salt.and_then(|salt| salt.try_into().ok());
         order_events::Entity::update_many()
             .set(order_events::ActiveModel {
-                details: Set("{}".to_owned()),
+                details: Set(Vec::new()),
                 commitment: match &salt {
-                    Some(salt) => Set(Some(details_commitment(salt, &row.details).to_vec())),
+                    Some(salt) => Set(Some(details_commitment(salt, &details).to_vec())),
                     None => Set(row.commitment),
                 },
                 salt: Set(None),
@@ -211,17 +221,22 @@ async fn erase_events(transaction: &DatabaseTransaction, id: OrderId) -> Result<
     Ok(())
 }
 
-async fn erase_rounds(transaction: &DatabaseTransaction, id: OrderId) -> Result<(), StoreError> {
+async fn erase_rounds(
+    transaction: &DatabaseTransaction,
+    keys: &DataKeys,
+    id: OrderId,
+) -> Result<(), StoreError> {
     let rows = confirmations::Entity::find()
         .filter(confirmations::Column::OrderId.eq(id.as_uuid()))
         .all(transaction)
         .await
         .during(DOING)?;
     for row in rows {
-        let details = erase_round(&round(&row)?.details);
+        let details = erase_round(&round(keys, &row)?.details);
+        let key = (row.order_id, row.round);
         confirmations::Entity::update_many()
             .set(confirmations::ActiveModel {
-                details: Set(json_text(DOING, &details)?),
+                details: Set(ROUNDS_DETAILS.seal_json(keys, &key, &details)?),
                 ..Default::default()
             })
             .filter(confirmations::Column::OrderId.eq(id.as_uuid()))
@@ -233,17 +248,22 @@ async fn erase_rounds(transaction: &DatabaseTransaction, id: OrderId) -> Result<
     Ok(())
 }
 
-async fn erase_notes(transaction: &DatabaseTransaction, id: OrderId) -> Result<(), StoreError> {
+async fn erase_notes(
+    transaction: &DatabaseTransaction,
+    keys: &DataKeys,
+    id: OrderId,
+) -> Result<(), StoreError> {
     let rows = delivery_notes::Entity::find()
         .filter(delivery_notes::Column::OrderId.eq(id.as_uuid()))
         .all(transaction)
         .await
         .during(DOING)?;
     for row in rows {
-        let note = note(&row)?;
+        let note = note(keys, &row)?;
+        let key = (row.order_id, row.revision);
         delivery_notes::Entity::update_many()
             .set(delivery_notes::ActiveModel {
-                note: Set(json_text(DOING, &erase_note(&note))?),
+                note: Set(NOTES_NOTE.seal_json(keys, &key, &erase_note(&note))?),
                 ..Default::default()
             })
             .filter(delivery_notes::Column::OrderId.eq(id.as_uuid()))
@@ -259,6 +279,7 @@ async fn erase_notes(transaction: &DatabaseTransaction, id: OrderId) -> Result<(
 /// not want to be written to stays as well, under a keyed hash: else the next order would write to it.
 async fn erase_acts(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     messages: &[deliveries::Model],
 ) -> Result<(), StoreError> {
     let mut subjects: Vec<String> = Vec::new();
@@ -277,7 +298,7 @@ async fn erase_acts(
             .await
             .during(DOING)?;
         for row in rows {
-            erase_act(transaction, row).await?;
+            erase_act(transaction, keys, row).await?;
         }
     }
     Ok(())
@@ -285,6 +306,7 @@ async fn erase_acts(
 
 async fn erase_act(
     transaction: &DatabaseTransaction,
+    keys: &DataKeys,
     row: operator_acts::Model,
 ) -> Result<(), StoreError> {
     let key = row.id.to_string();
@@ -300,8 +322,8 @@ async fn erase_act(
         let commitment = act_commitment(
             &salt,
             &row.subject,
-            &row.fingerprint,
-            &row.reason,
+            &fingerprint(keys, &row)?,
+            &ACTS_REASON.open_text(keys, &row.id, &row.reason)?,
             &row.result,
         );
         audit_entries::Entity::update_many()
@@ -325,7 +347,7 @@ async fn erase_act(
         .set(operator_acts::ActiveModel {
             subject: Set(subject),
             fingerprint: Set(vec![0; 32]),
-            reason: Set(ERASED.to_owned()),
+            reason: Set(Vec::new()),
             ..Default::default()
         })
         .filter(operator_acts::Column::Id.eq(row.id))
@@ -336,6 +358,6 @@ async fn erase_act(
 }
 
 /// Ids for `IN (…)`.
-pub(super) fn keys(ids: &[OrderId]) -> Vec<Uuid> {
+pub(super) fn order_keys(ids: &[OrderId]) -> Vec<Uuid> {
     padded(ids.iter().map(OrderId::as_uuid).collect())
 }

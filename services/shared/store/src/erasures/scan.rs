@@ -9,12 +9,13 @@ use countersign_domain::{
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use super::{DOING, order::keys, pseudonym_of};
+use super::{DOING, order::order_keys, pseudonym_of};
 use crate::{
     Store,
     delivery_rows::padded,
     entity::{deliveries, erasures, orders, replies, requests},
     error::{During, StoreError},
+    sealed::{DELIVERIES_RECIPIENT, REPLIES_PAYLOAD, REQUESTS_RESPONSE},
 };
 
 /// Rows of a page.
@@ -46,14 +47,14 @@ impl Store {
                 return Ok(());
             };
             after = last.id;
-            let hit: Vec<Uuid> = page
-                .iter()
-                .filter(|reply| {
-                    let text = reply.payload.to_lowercase();
-                    addresses.iter().any(|address| text.contains(address))
-                })
-                .map(|reply| reply.id)
-                .collect();
+            let mut hit: Vec<Uuid> = Vec::new();
+            for reply in &page {
+                let text = REPLIES_PAYLOAD.open_text(&self.keys, &reply.id, &reply.payload)?;
+                let text = text.to_lowercase();
+                if addresses.iter().any(|address| text.contains(address)) {
+                    hit.push(reply.id);
+                }
+            }
             if !hit.is_empty() {
                 replies::Entity::delete_many()
                     .filter(replies::Column::Id.is_in(padded(hit)))
@@ -118,12 +119,12 @@ impl Store {
                     .for_each(|it| found.add(it.as_e164()));
             }
             let messages = deliveries::Entity::find()
-                .filter(deliveries::Column::OrderId.is_in(keys(&ids)))
+                .filter(deliveries::Column::OrderId.is_in(order_keys(&ids)))
                 .all(&self.db)
                 .await
                 .during(DOING)?;
             for row in &messages {
-                found.add(&row.recipient);
+                found.add(&DELIVERIES_RECIPIENT.open_text(&self.keys, &row.id, &row.recipient)?);
             }
         }
     }
@@ -138,11 +139,11 @@ impl Store {
         let wanted = self.wanted(id, customer).await?;
         let mut after = Uuid::nil();
         while let Some(page) = self.requests_page(after).await? {
-            after = page.last().map_or(after, |row| row.id);
+            after = page.last().map_or(after, |row| row.0);
             let hit: Vec<Uuid> = page
                 .iter()
-                .filter(|row| wanted.is_in(&row.response))
-                .map(|row| row.id)
+                .filter(|row| wanted.is_in(&row.1))
+                .map(|row| row.0)
                 .collect();
             if !hit.is_empty() {
                 requests::Entity::update_many()
@@ -170,17 +171,15 @@ impl Store {
         let (mut looked_at, mut left) = (0, 0);
         let mut after = Uuid::nil();
         while let Some(page) = self.requests_page(after).await? {
-            after = page.last().map_or(after, |row| row.id);
+            after = page.last().map_or(after, |row| row.0);
             looked_at += page.len() as u64;
-            left += page
-                .iter()
-                .filter(|row| wanted.is_in(&row.response))
-                .count() as u64;
+            left += page.iter().filter(|row| wanted.is_in(&row.1)).count() as u64;
         }
         Ok((looked_at, left))
     }
 
-    async fn requests_page(&self, after: Uuid) -> Result<Option<Vec<requests::Model>>, StoreError> {
+    /// Remembered calls with their answers; none behind the last page.
+    async fn requests_page(&self, after: Uuid) -> Result<Option<Vec<(Uuid, Vec<u8>)>>, StoreError> {
         let page = requests::Entity::find()
             .filter(requests::Column::Id.gt(after))
             .order_by_asc(requests::Column::Id)
@@ -188,6 +187,13 @@ impl Store {
             .all(&self.db)
             .await
             .during(DOING)?;
+        let page = page
+            .into_iter()
+            .map(|row| {
+                let answer = REQUESTS_RESPONSE.open(&self.keys, &row.id, &row.response)?;
+                Ok((row.id, answer))
+            })
+            .collect::<Result<Vec<_>, StoreError>>()?;
         Ok(Some(page).filter(|page| !page.is_empty()))
     }
 

@@ -135,7 +135,7 @@ impl Store {
                     on_hand: after,
                     reserved,
                 };
-                insert_request(&transaction, &remember(&level), now).await?;
+                insert_request(&transaction, &self.keys, &remember(&level), now).await?;
                 let values = vec![sku.into(), warehouse.into(), after.into(), 0_i64.into()];
                 let options = PutOptions::default();
                 self.upsert(

@@ -126,7 +126,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Acted<WebhookEndpoint, Infallible>, StoreError> {
         const DOING: &str = "create a webhook endpoint";
-        match earlier::<Touched>(transaction, call).await? {
+        match earlier::<Touched>(transaction, &self.keys, call).await? {
             Earlier::Other => return Ok(Acted::OtherRequest),
             Earlier::Same(Touched { endpoint }, outcome) => {
                 let found = lock(transaction, endpoint).await?;
@@ -187,7 +187,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Acted<WebhookEndpoint, TooManyKeys>, StoreError> {
         const DOING: &str = "change a webhook endpoint";
-        let before = earlier::<Touched>(transaction, call).await?;
+        let before = earlier::<Touched>(transaction, &self.keys, call).await?;
         if matches!(before, Earlier::Other) {
             return Ok(Acted::OtherRequest);
         }
@@ -240,7 +240,7 @@ impl Store {
             result: &Touched { endpoint: id },
         };
         let mut acts = Acts::default();
-        call.push(&mut acts, &entry, now)?;
+        call.push(&mut acts, &self.keys, &entry, now)?;
         self.insert_acts(transaction, acts).await
     }
 

@@ -100,7 +100,7 @@ impl Store {
     ) -> Result<Acted<Replayed, Infallible>, StoreError> {
         const DOING: &str = "replay webhooks";
         use webhook_deliveries::Column as C;
-        match earlier::<Replayed>(transaction, call).await? {
+        match earlier::<Replayed>(transaction, &self.keys, call).await? {
             Earlier::Other => return Ok(Acted::OtherRequest),
             Earlier::Same(replayed, outcome) => return Ok(Acted::Answered(replayed, outcome)),
             Earlier::None => {}
@@ -156,7 +156,7 @@ impl Store {
             result: &replayed,
         };
         let mut acts = Acts::default();
-        call.push(&mut acts, &entry, now)?;
+        call.push(&mut acts, &self.keys, &entry, now)?;
         self.insert_acts(transaction, acts).await?;
         Ok(Acted::Answered(replayed, ActOutcome::Done))
     }
@@ -185,7 +185,7 @@ impl Store {
         call: &ActCall,
         now: DateTime<Utc>,
     ) -> Result<Acted<WebhookDelivery, Infallible>, StoreError> {
-        let (id, outcome) = match earlier::<Tried>(transaction, call).await? {
+        let (id, outcome) = match earlier::<Tried>(transaction, &self.keys, call).await? {
             Earlier::Other => return Ok(Acted::OtherRequest),
             Earlier::Same(tried, outcome) => (tried.delivery, outcome),
             Earlier::None => {
@@ -215,7 +215,7 @@ impl Store {
                     result: &Tried { delivery: event.id },
                 };
                 let mut acts = Acts::default();
-                call.push(&mut acts, &entry, now)?;
+                call.push(&mut acts, &self.keys, &entry, now)?;
                 self.insert_acts(transaction, acts).await?;
                 (event.id, ActOutcome::Done)
             }
