@@ -67,7 +67,7 @@ pub async fn reconcile(
     // Without a worker nobody makes messages of what the outbox holds.
     loop {
         let now = store.now().await?;
-        let plan = |facts: &DispatchFacts<'_>| plan(facts, link_key);
+        let plan = |facts: &DispatchFacts<'_>| plan(facts, store.lookup_key());
         if deps.dry_run || store.dispatch(BATCH, now, plan).await?.messages == 0 {
             break;
         }

@@ -9,10 +9,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use sqlx::{
-    ConnectOptions as _, Connection as _, MySqlConnection, MySqlPool, Row as _,
-    mysql::MySqlConnectOptions,
-};
+use sqlx::{ConnectOptions as _, MySqlConnection, MySqlPool, Row as _, mysql::MySqlConnectOptions};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
