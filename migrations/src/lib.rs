@@ -20,6 +20,7 @@ mod m0008_running;
 mod m0009_access_refusals;
 mod m0010_sending_counts;
 mod m0011_chain;
+mod m0012_templates;
 mod table;
 
 pub use sea_orm_migration::{MigratorTrait, MigratorTraitSelf, SchemaManager};
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_access_refusals::Migration),
             Box::new(m0010_sending_counts::Migration),
             Box::new(m0011_chain::Migration),
+            Box::new(m0012_templates::Migration),
         ]
     }
 }

@@ -14,6 +14,8 @@ use crate::commands::{
     refusals::RefusalsArgs,
     retention::RetentionCommand,
     safe_mode::{ReconcileArgs, SafeModeCommand},
+    template::TemplateCommand,
+    webhook::WebhookCommand,
 };
 
 /// Takes customers' orders, audits them and has the customers confirm them.
@@ -73,6 +75,12 @@ pub(crate) enum Command {
     /// Verifies the chain of hashes over everything that was done.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Shows, keeps and puts in force the words of messages.
+    #[command(subcommand)]
+    Template(TemplateCommand),
+    /// Shows, makes and changes what partners are told.
+    #[command(subcommand)]
+    Webhook(Box<WebhookCommand>),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -118,6 +126,8 @@ impl Command {
             Self::ResumeSending(_) => "resume-sending",
             Self::EraseCustomer(_) => "erase-customer",
             Self::Audit(_) => "audit",
+            Self::Template(_) => "template",
+            Self::Webhook(_) => "webhook",
             Self::CheckConfig => "check-config",
         }
     }
@@ -143,6 +153,8 @@ impl Command {
             | Self::ResumeSending(_)
             | Self::EraseCustomer(_)
             | Self::Audit(_)
+            | Self::Template(_)
+            | Self::Webhook(_)
             | Self::CheckConfig => true,
         }
     }
@@ -166,6 +178,8 @@ impl Command {
             | Self::StopSending(_)
             | Self::ResumeSending(_)
             | Self::EraseCustomer(_)
+            | Self::Template(_)
+            | Self::Webhook(_)
             | Self::OrderService
             | Self::NotificationWorker => None,
         }

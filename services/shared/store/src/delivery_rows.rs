@@ -102,6 +102,10 @@ pub(crate) fn delivery(row: deliveries::Model) -> Result<Delivery, StoreError> {
         recipient: Recipient::new(row.recipient),
         provider_id: row.provider_id,
         last_error: row.last_error,
+        template_version: row
+            .template_version
+            .map(|version| at.unsigned("template_version", version))
+            .transpose()?,
         create_time: row.create_time,
         finish_time: row.finish_time,
     })
