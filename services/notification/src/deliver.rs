@@ -3,6 +3,7 @@
 mod doubt;
 mod job;
 mod keeper;
+mod orders;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -35,6 +36,7 @@ use crate::{
     transport::{Transport, Transports},
 };
 use job::Job;
+pub(crate) use orders::RecentOrders;
 
 /// Messages that are claimed and begun together; each then goes its own way.
 const BATCH: usize = 128;
@@ -58,6 +60,8 @@ pub(crate) struct Courier {
     pub(crate) grace: Duration,
     /// Told when there is something to deliver.
     pub(crate) queue: Bell,
+    /// What messages were just about.
+    pub(crate) orders: RecentOrders,
     /// What this process has, with the tokens.
     pub(crate) held: Mutex<HashMap<DeliveryId, Uuid>>,
     /// Cancelled shortly before the process ends: what is still unanswered then is in doubt.
@@ -66,7 +70,7 @@ pub(crate) struct Courier {
 
 /// Orders and rounds of a batch.
 struct Facts {
-    orders: HashMap<OrderId, Order>,
+    orders: HashMap<OrderId, Arc<Order>>,
     rounds: HashMap<(OrderId, u32), Round>,
 }
 
@@ -223,7 +227,8 @@ impl Courier {
         if matches!(account.transport, Transport::Mailbox(_)) {
             return Ok(claimed);
         }
-        self.quiet.learn(&self.store, facts.orders.values()).await?;
+        let orders = facts.orders.values().map(AsRef::as_ref);
+        self.quiet.learn(&self.store, orders).await?;
         let mut postponed = Vec::new();
         let mut going = Vec::new();
         for it in claimed {
@@ -314,7 +319,6 @@ impl Courier {
 
     async fn facts(&self, claimed: &[Claimed]) -> Result<Facts, StoreError> {
         let orders: HashSet<OrderId> = claimed.iter().map(|it| it.delivery.order_id).collect();
-        let orders: Vec<OrderId> = orders.into_iter().collect();
         let asking: HashSet<OrderId> = claimed
             .iter()
             .filter(|it| it.delivery.round > 0)
@@ -322,9 +326,9 @@ impl Courier {
             .collect();
         let asking: Vec<OrderId> = asking.into_iter().collect();
         let rounds = self.store.find_rounds(&asking).await?;
-        let orders = self.store.find_orders(&orders).await?;
+        let orders = self.orders.find(&self.store, &orders).await?;
         Ok(Facts {
-            orders: orders.into_iter().map(|order| (order.id, order)).collect(),
+            orders,
             rounds: rounds
                 .into_iter()
                 .map(|round| ((round.order_id, round.round), round))

@@ -33,7 +33,7 @@ use crate::{
     callbacks::{self, twilio::TwilioCallbacks},
     channel::twilio::signature::TwilioSignature,
     context::Writer,
-    deliver::Courier,
+    deliver::{Courier, RecentOrders},
     dispatch::Dispatcher,
     grpc::Notifications,
     ids::Ids,
@@ -208,6 +208,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<()> {
         grace: config.shutdown.grace(),
         quiet: QuietHours::new(company_zone(&config)),
         queue: queue.clone(),
+        orders: RecentOrders::default(),
         held: Mutex::new(HashMap::new()),
         cut: CancellationToken::new(),
     };

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{ids::OrderId, number::OrderNumber, order::Order};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -44,6 +46,25 @@ impl Store {
             .map(|order| (order.id, order))
             .collect();
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+    }
+
+    /// The versions that orders have now; what is not there is left out.
+    pub async fn order_versions(
+        &self,
+        ids: &[OrderId],
+    ) -> Result<HashMap<OrderId, i64>, StoreError> {
+        let rows: Vec<(Uuid, i64)> = orders::Entity::find()
+            .select_only()
+            .columns([orders::Column::Id, orders::Column::Version])
+            .filter(orders::Column::Id.is_in(padded(ids.iter().map(OrderId::as_uuid).collect())))
+            .into_tuple()
+            .all(&self.db)
+            .await
+            .during("find the versions of orders")?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, version)| (OrderId::from_uuid(id), version))
+            .collect())
     }
 
     /// The order behind a formal number.

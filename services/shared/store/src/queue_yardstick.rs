@@ -32,11 +32,11 @@ impl Store {
     pub async fn insert_queue_rows(&self, rows: &QueueRows<'_>) -> Result<(), StoreError> {
         let (first, count) = (rows.first, rows.count);
         let sql = format!(
-            "INSERT INTO deliveries (id, order_id, seq, kind, revision, round, channel, step, generation, dedupe_key, \
+            "INSERT INTO deliveries (id, order_id, seq, kind, revision, round, channel, step, generation, \
              recipient, recipient_hash, state, due_time, attempts, last_error, details, create_time) \
              WITH RECURSIVE part (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM part WHERE n < 499) \
              SELECT UNHEX(LPAD(HEX(nr), 32, '0')), UNHEX(LPAD(HEX(nr), 32, '0')), 1, 'ACKNOWLEDGEMENT', 1, 0, 'EMAIL', 1, 1, \
-             UNHEX(LPAD(HEX(nr), 64, '0')), 'nobody@example.com', UNHEX(LPAD(HEX(nr), 64, '0')), ?, \
+             'nobody@example.com', UNHEX(LPAD(HEX(nr), 64, '0')), ?, \
              TIMESTAMPADD(MICROSECOND, nr, ?), 0, '', ?, ? \
              FROM (SELECT {first} + one.n * 500 + two.n AS nr FROM part AS one CROSS JOIN part AS two) AS numbers \
              WHERE nr < {first} + {count}"
