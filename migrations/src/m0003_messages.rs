@@ -38,7 +38,7 @@ const TABLES: &[Table] = &[
             create_time {time} NOT NULL",
         indexes: &[],
     },
-    // `due_time` of a LEASED row is the end of its lease, so that one index serves both the claim and the search for
+    // A message goes by each step of its plan once in a generation. `due_time` of a LEASED row is the end of its lease, so that one index serves both the claim and the search for
     // workers that died.
     Table {
         name: "deliveries",
@@ -52,7 +52,6 @@ const TABLES: &[Table] = &[
             channel {code 8} NOT NULL, \
             step {integer} NOT NULL, \
             generation {integer} NOT NULL, \
-            dedupe_key {hash} NOT NULL, \
             recipient {bytes} NOT NULL, \
             recipient_hash {hash} NOT NULL, \
             state {code 16} NOT NULL, \
@@ -65,9 +64,12 @@ const TABLES: &[Table] = &[
             create_time {time} NOT NULL, \
             finish_time {time}",
         indexes: &[
-            ("uq_deliveries_dedupe", "dedupe_key", true),
             ("ix_deliveries_claim", "state, due_time, id", false),
-            ("ix_deliveries_order", "order_id, seq", false),
+            (
+                "uq_deliveries_message",
+                "order_id, seq, step, generation",
+                true,
+            ),
             ("ix_deliveries_recipient", "recipient_hash, id", false),
             ("ix_deliveries_provider", "provider_id", false),
         ],

@@ -3,6 +3,7 @@
 mod doubt;
 mod job;
 mod keeper;
+mod orders;
 mod reconcile;
 
 use std::{
@@ -40,6 +41,7 @@ use crate::{
 };
 use job::{Begun, Job};
 
+pub(crate) use orders::RecentOrders;
 pub use reconcile::{ReconcileReport, ReconciledCount};
 
 /// Messages that are claimed and begun together; each then goes its own way.
@@ -68,6 +70,8 @@ pub(crate) struct Courier {
     pub(crate) grace: Duration,
     /// Told when there is something to deliver.
     pub(crate) queue: Bell,
+    /// What messages were just about.
+    pub(crate) orders: RecentOrders,
     /// What this process has, with the tokens.
     pub(crate) held: Mutex<HashMap<DeliveryId, Uuid>>,
     /// Cancelled shortly before the process ends: what is still unanswered then is in doubt.
@@ -76,7 +80,7 @@ pub(crate) struct Courier {
 
 /// Orders, rounds and words of a batch.
 struct Facts {
-    orders: HashMap<OrderId, Order>,
+    orders: HashMap<OrderId, Arc<Order>>,
     rounds: HashMap<(OrderId, u32), Round>,
     /// What each message is, or was, written with: all of its tries say the same.
     wanted: HashMap<DeliveryId, Wanted>,
@@ -238,7 +242,8 @@ impl Courier {
         if matches!(account.transport, Transport::Mailbox(_)) {
             return Ok(claimed);
         }
-        self.quiet.learn(&self.store, facts.orders.values()).await?;
+        let orders = facts.orders.values().map(AsRef::as_ref);
+        self.quiet.learn(&self.store, orders).await?;
         let mut postponed = Vec::new();
         let mut going = Vec::new();
         for it in claimed {
@@ -271,7 +276,7 @@ impl Courier {
     }
 
     /// Which words a message is written with. Nothing where there is no order.
-    fn wanted(&self, claimed: &Claimed, orders: &HashMap<OrderId, Order>) -> Option<Wanted> {
+    fn wanted(&self, claimed: &Claimed, orders: &HashMap<OrderId, Arc<Order>>) -> Option<Wanted> {
         let delivery = &claimed.delivery;
         let order = orders.get(&delivery.order_id)?;
         let key = library::key(delivery, language(order));
@@ -379,7 +384,6 @@ impl Courier {
 
     async fn facts(&self, claimed: &[Claimed]) -> Result<Facts, StoreError> {
         let orders: HashSet<OrderId> = claimed.iter().map(|it| it.delivery.order_id).collect();
-        let orders: Vec<OrderId> = orders.into_iter().collect();
         let asking: HashSet<OrderId> = claimed
             .iter()
             .filter(|it| it.delivery.round > 0)
@@ -387,8 +391,7 @@ impl Courier {
             .collect();
         let asking: Vec<OrderId> = asking.into_iter().collect();
         let rounds = self.store.find_rounds(&asking).await?;
-        let orders = self.store.find_orders(&orders).await?;
-        let orders = orders.into_iter().map(|order| (order.id, order)).collect();
+        let orders = self.orders.find(&self.store, &orders).await?;
         let wanted: HashMap<DeliveryId, Wanted> = claimed
             .iter()
             .filter_map(|it| Some((it.delivery.id, self.wanted(it, &orders)?)))

@@ -41,7 +41,7 @@ use crate::{
     callbacks::{self, twilio::TwilioCallbacks},
     channel::twilio::signature::TwilioSignature,
     context::Writer,
-    deliver::Courier,
+    deliver::{Courier, RecentOrders},
     dispatch::Dispatcher,
     grpc::Notifications,
     guard::SendingGuard,
@@ -260,6 +260,7 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
         quiet: QuietHours::new(company_zone(&config)),
         guard: SendingGuard::try_new(&config)?,
         queue: queue.clone(),
+        orders: RecentOrders::default(),
         held: Mutex::new(HashMap::new()),
         cut: CancellationToken::new(),
     };

@@ -2,7 +2,10 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -53,7 +56,7 @@ pub(super) struct Begun {
 /// A claimed message with what it says.
 pub(super) struct Job {
     pub(super) claimed: Claimed,
-    pub(super) order: Option<Order>,
+    pub(super) order: Option<Arc<Order>>,
     pub(super) round: Option<Round>,
     pub(super) token: Uuid,
     /// The try on record; none when the last one is in doubt and must be cleared up first.

@@ -4,7 +4,6 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     code::codes,
@@ -199,25 +198,6 @@ pub struct Delivery {
     pub create_time: DateTime<Utc>,
     /// When it was finished.
     pub finish_time: Option<DateTime<Utc>>,
-}
-
-impl Delivery {
-    /// Two deliveries with the same key say the same to the same person. The sequence number stands for the message: a
-    /// second delay of the same revision is another message.
-    pub fn dedupe_key(&self) -> [u8; 32] {
-        let mut hasher = Sha256::new();
-        hasher.update(self.order_id.as_bytes());
-        for number in [self.seq, self.revision, self.round, self.generation] {
-            hasher.update(number.to_be_bytes());
-        }
-        for word in [self.kind.as_str(), self.channel.as_str()] {
-            hasher.update(word.as_bytes());
-            hasher.update([0]);
-        }
-        // Not the recipient: whoever has a copy of the database would find a telephone number by trying them all.
-        hasher.update(self.recipient_hash);
-        hasher.finalize().into()
-    }
 }
 
 #[cfg(test)]

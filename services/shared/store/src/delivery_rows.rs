@@ -37,7 +37,6 @@ pub(crate) const DELIVERIES: Bulk = Bulk {
         "channel",
         "step",
         "generation",
-        "dedupe_key",
         "recipient",
         "recipient_hash",
         "state",
@@ -68,9 +67,8 @@ pub(crate) fn push_delivery(
         delivery.channel.as_str().into(),
         int(DOING, delivery.step)?.into(),
         int(DOING, delivery.generation)?.into(),
-        delivery.dedupe_key().to_vec().into(),
         DELIVERIES_RECIPIENT
-            .seal_text(keys, &id, delivery.recipient.reveal())?
+            .seal_text(keys, \&id, delivery.recipient.reveal())?
             .into(),
         delivery.recipient_hash.to_vec().into(),
         delivery.state.as_str().into(),

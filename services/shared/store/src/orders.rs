@@ -90,6 +90,25 @@ impl Store {
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
+    /// The versions that orders have now; what is not there is left out.
+    pub async fn order_versions(
+        &self,
+        ids: &[OrderId],
+    ) -> Result<HashMap<OrderId, i64>, StoreError> {
+        let rows: Vec<(Uuid, i64)> = orders::Entity::find()
+            .select_only()
+            .columns([orders::Column::Id, orders::Column::Version])
+            .filter(orders::Column::Id.is_in(padded(ids.iter().map(OrderId::as_uuid).collect())))
+            .into_tuple()
+            .all(&self.db)
+            .await
+            .during("find the versions of orders")?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, version)| (OrderId::from_uuid(id), version))
+            .collect())
+    }
+
     /// The order behind a formal number.
     pub async fn find_order_by_number(
         &self,

@@ -42,7 +42,7 @@ impl Store {
                 .map(|number| self.queue_row(rows, number))
                 .collect::<Result<Vec<_>, StoreError>>()?;
             let sql = format!(
-                "INSERT INTO deliveries (id, order_id, seq, kind, revision, round, channel, step, generation, dedupe_key, \
+                "INSERT INTO deliveries (id, order_id, seq, kind, revision, round, channel, step, generation, \
                  recipient, recipient_hash, state, due_time, attempts, last_error, details, create_time) VALUES {}",
                 values.join(",")
             );
@@ -61,7 +61,7 @@ impl Store {
         let recipient = DELIVERIES_RECIPIENT.seal_text(&self.keys, &id, "nobody@example.com")?;
         let details = DELIVERIES_DETAILS.seal_text(&self.keys, &id, rows.details)?;
         Ok(format!(
-            "(X'{id:032x}',X'{id:032x}',1,'ACKNOWLEDGEMENT',1,0,'EMAIL',1,1,X'{id:064x}',X'{}',X'{id:064x}','{}',\
+            "(X'{id:032x}',X'{id:032x}',1,'ACKNOWLEDGEMENT',1,0,'EMAIL',1,1,X'{}',X'{id:064x}','{}',\
              TIMESTAMPADD(MICROSECOND,{number},'{}'),0,'',X'{}','1970-01-01 00:00:00')",
             hex(&recipient),
             rows.state,

@@ -6,10 +6,21 @@ pub mod shop;
 use std::{fs, path::PathBuf};
 
 use countersign_migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
+use countersign_domain::{
+    ids::DeliveryId,
+    message::{Delivery, DeliveryState},
+};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, Statement,
+};
 use uuid::Uuid;
 
-use crate::{DataKeys, Settings, Store, StoreError, error::During as _};
+use crate::{
+    DataKeys, Settings, Store, StoreError,
+    delivery_rows::{DELIVERIES, delivery, push_delivery},
+    entity::deliveries,
+    error::During as _,
+};
 
 /// The keys of every test, as the configuration has them: see [`data_keys`].
 pub const DATA_KEYS: &str = "lookup:CwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCws= 1:DAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw=";
@@ -139,6 +150,36 @@ impl TestDatabase {
                     .ok()
             })
             .collect()
+    }
+
+    /// Makes so many more of each order's dead letter.
+    pub async fn multiply_dead_letters(&self, times: u16) {
+        let (store, keys) = (&self.store, &self.store.keys);
+        let rows = deliveries::Entity::find()
+            .filter(deliveries::Column::State.eq(DeliveryState::Dead.as_str()))
+            .filter(deliveries::Column::Seq.eq(1))
+            .all(store.connection())
+            .await
+            .expect("dead letters");
+        for row in rows {
+            let first = delivery(keys, row).expect("a readable row");
+            let mut values = Vec::new();
+            for number in 1..=times {
+                let id = first.id.as_uuid().as_u128() ^ (u128::from(number) << 1);
+                let again = Delivery {
+                    id: DeliveryId::from_uuid(Uuid::from_u128(id)),
+                    seq: 100 + u32::from(number),
+                    ..first.clone()
+                };
+                push_delivery(&mut values, keys, &again).expect("a row");
+            }
+            let transaction = store.begin_write().await.expect("a transaction");
+            DELIVERIES
+                .insert(&transaction, store.backend(), values)
+                .await
+                .expect("rows");
+            transaction.commit().await.expect("a commit");
+        }
     }
 
     /// Changes rows as no repository would. Whoever holds what it needs at that moment is waited for.

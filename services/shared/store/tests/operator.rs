@@ -302,26 +302,6 @@ async fn h_06_a_bulk_is_bounded_resumable_and_goes_out_ten_a_second() {
     }
 }
 
-/// Dead letters of real orders, each so often that together there are fifty thousand.
-async fn fifty_thousand(database: &TestDatabase, orders: u64) {
-    let times = 50_000 / orders - 1;
-    let (id, key) = if database.store.kind() == DatabaseKind::Sqlite {
-        ("randomblob(16)", "randomblob(32)")
-    } else {
-        ("RANDOM_BYTES(16)", "RANDOM_BYTES(32)")
-    };
-    database
-        .execute(&format!(
-            "INSERT INTO deliveries (id, order_id, seq, kind, revision, round, channel, step, generation, dedupe_key, \
-             recipient, recipient_hash, state, due_time, attempts, last_error, details, create_time, finish_time, losses) \
-             WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {times}) \
-             SELECT {id}, order_id, 100 + n, kind, revision, round, channel, step, generation, {key}, \
-             recipient, recipient_hash, state, due_time, attempts, last_error, details, create_time, finish_time, losses \
-             FROM deliveries CROSS JOIN numbers WHERE state = 'DEAD' AND seq = 1",
-        ))
-        .await;
-}
-
 #[tokio::test]
 async fn h_06_fifty_thousand_are_requeued_ten_a_second_cancelled_half_way_and_resumed() {
     use DeliveryState::Dead;
@@ -339,7 +319,7 @@ async fn h_06_fifty_thousand_are_requeued_ten_a_second_cancelled_half_way_and_re
     database
         .execute("UPDATE deliveries SET state = 'SENT' WHERE seq > 1")
         .await;
-    fifty_thousand(&database, 250).await;
+    database.multiply_dead_letters(50_000 / 250 - 1).await;
     let dead = "SELECT COUNT(*) AS n FROM deliveries WHERE state = 'DEAD'";
     assert_eq!(database.number(dead).await, 50_000);
     let now = store.now().await.unwrap();

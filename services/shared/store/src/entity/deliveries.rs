@@ -15,7 +15,6 @@ pub struct Model {
     pub channel: String,
     pub step: i32,
     pub generation: i32,
-    pub dedupe_key: Vec<u8>,
     pub recipient: Vec<u8>,
     pub recipient_hash: Vec<u8>,
     pub state: String,
