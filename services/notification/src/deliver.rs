@@ -329,7 +329,7 @@ impl Courier {
                 delivery: it.delivery.id,
                 attempt: self.ids.make(now, AttemptId::new_v7),
                 toll: counts
-                    .then(|| facts.orders.get(&it.delivery.order_id))
+                    .then(|| facts.orders.get(&it.delivery.order_id).map(AsRef::as_ref))
                     .and_then(|order| self.guard.toll(&it.delivery, order, now)),
                 template_version: facts.wanted.get(&it.delivery.id).map_or(0, |it| it.1),
             })

@@ -15,7 +15,7 @@ use crate::{
     alive::Alive,
     bell::Bell,
     context::Writer,
-    deliver::{Courier, ReconcileReport},
+    deliver::{Courier, RecentOrders, ReconcileReport},
     guard::SendingGuard,
     ids::Ids,
     metrics::Metrics,
@@ -94,6 +94,7 @@ pub async fn reconcile(
         quiet: QuietHours::new(company_zone(config)),
         guard: SendingGuard::try_new(config)?,
         queue: Bell::default(),
+        orders: RecentOrders::default(),
         held: Mutex::new(HashMap::new()),
         cut: CancellationToken::new(),
     };

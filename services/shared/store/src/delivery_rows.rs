@@ -68,7 +68,7 @@ pub(crate) fn push_delivery(
         int(DOING, delivery.step)?.into(),
         int(DOING, delivery.generation)?.into(),
         DELIVERIES_RECIPIENT
-            .seal_text(keys, \&id, delivery.recipient.reveal())?
+            .seal_text(keys, &id, delivery.recipient.reveal())?
             .into(),
         delivery.recipient_hash.to_vec().into(),
         delivery.state.as_str().into(),

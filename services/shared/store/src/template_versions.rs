@@ -18,7 +18,7 @@ use crate::{
     bulk::Bulk,
     entity::{template_versions, templates},
     error::{During, StoreError},
-    operator_acts::{Earlier, Entry, earlier},
+    operator_acts::{Acts, Earlier, Entry, earlier},
     policies::bump,
     rows::{At, cut, int},
 };
@@ -164,7 +164,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Acted<TemplateVersion, Infallible>, StoreError> {
         const DOING: &str = "write a version of a template";
-        match earlier::<Touched>(transaction, call).await? {
+        match earlier::<Touched>(transaction, &self.keys, call).await? {
             Earlier::Other => return Ok(Acted::OtherRequest),
             Earlier::Same(made, outcome) => {
                 let found = find_version(transaction, key, made.version).await?;
@@ -259,7 +259,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Acted<TemplateRecord, TemplateRefusal>, StoreError> {
         const DOING: &str = "put a version of a template in force";
-        let before = earlier::<Touched>(transaction, call).await?;
+        let before = earlier::<Touched>(transaction, &self.keys, call).await?;
         if matches!(before, Earlier::Other) {
             return Ok(Acted::OtherRequest);
         }
@@ -316,9 +316,9 @@ impl Store {
             outcome,
             result: &Touched { version: number },
         };
-        let mut values = Vec::new();
-        call.push(&mut values, &entry, now)?;
-        self.insert_acts(transaction, values).await
+        let mut acts = Acts::default();
+        call.push(&mut acts, &self.keys, &entry, now)?;
+        self.insert_acts(transaction, acts).await
     }
 }
 

@@ -5,13 +5,14 @@ pub mod shop;
 
 use std::{fs, path::PathBuf};
 
-use countersign_migrations::{Migrator, MigratorTrait};
 use countersign_domain::{
     ids::DeliveryId,
     message::{Delivery, DeliveryState},
 };
+use countersign_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, Statement,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
+    Statement,
 };
 use uuid::Uuid;
 

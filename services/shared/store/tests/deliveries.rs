@@ -355,6 +355,7 @@ async fn a_try_that_the_database_did_not_confirm_is_none_when_its_message_is_giv
             delivery: id,
             attempt: AttemptId::from_uuid(token(7)),
             toll: None,
+            template_version: 0,
         };
         let begun = store.start_attempts(token(1), "relay", &[start], now).await;
         assert_eq!(begun.unwrap()[&id], StartOutcome::Go { number: 1 });
@@ -999,6 +1000,7 @@ async fn j_04_workers_that_begin_messages_at_the_same_moment_keep_to_one_limit()
                     delivery: it.delivery.id,
                     attempt: AttemptId::new_v7(now, &mut rng),
                     toll: Some(toll()),
+                    template_version: 0,
                 })
                 .collect();
             store.start_attempts(*token, "test", &starts, now).await

@@ -9,8 +9,8 @@ use countersign_domain::{
     order::Channel,
 };
 use countersign_store::{
-    ActCall, Acted, DatabaseKind, DeadLetterQuery, DispatchFacts, Finish, FreshIds, NextStep,
-    Planned, Resolution, Start, StartOutcome, Store, Verdict,
+    ActCall, Acted, DeadLetterQuery, DispatchFacts, Finish, FreshIds, NextStep, Planned,
+    Resolution, Start, StartOutcome, Store, Verdict,
     testing::{TestDatabase, shop::Shop},
 };
 use rand::{SeedableRng, rngs::StdRng};
