@@ -21,6 +21,7 @@ mod m0009_access_refusals;
 mod m0010_sending_counts;
 mod m0011_chain;
 mod m0012_personal_data;
+mod m0013_templates;
 mod table;
 
 pub use sea_orm_migration::{MigratorTrait, MigratorTraitSelf, SchemaManager};
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_sending_counts::Migration),
             Box::new(m0011_chain::Migration),
             Box::new(m0012_personal_data::Migration),
+            Box::new(m0013_templates::Migration),
         ]
     }
 }

@@ -14,6 +14,8 @@ use crate::commands::{
     refusals::RefusalsArgs,
     retention::RetentionCommand,
     safe_mode::{ReconcileArgs, SafeModeCommand},
+    template::TemplateCommand,
+    webhook::WebhookCommand,
 };
 
 /// Takes customers' orders, audits them and has the customers confirm them.
@@ -75,6 +77,12 @@ pub(crate) enum Command {
     /// Verifies the chain of hashes over everything that was done.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Shows, keeps and puts in force the words of messages.
+    #[command(subcommand)]
+    Template(TemplateCommand),
+    /// Shows, makes and changes what partners are told.
+    #[command(subcommand)]
+    Webhook(Box<WebhookCommand>),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
     CheckConfig,
 }
@@ -131,6 +139,8 @@ impl Command {
             Self::ResumeSending(_) => "resume-sending",
             Self::EraseCustomer(_) => "erase-customer",
             Self::Audit(_) => "audit",
+            Self::Template(_) => "template",
+            Self::Webhook(_) => "webhook",
             Self::CheckConfig => "check-config",
         }
     }
@@ -157,6 +167,8 @@ impl Command {
             | Self::ResumeSending(_)
             | Self::EraseCustomer(_)
             | Self::Audit(_)
+            | Self::Template(_)
+            | Self::Webhook(_)
             | Self::CheckConfig => true,
         }
     }
@@ -181,6 +193,8 @@ impl Command {
             | Self::StopSending(_)
             | Self::ResumeSending(_)
             | Self::EraseCustomer(_)
+            | Self::Template(_)
+            | Self::Webhook(_)
             | Self::OrderService
             | Self::NotificationWorker => None,
         }

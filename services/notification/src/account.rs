@@ -61,6 +61,8 @@ pub(crate) struct Account {
     pub(crate) name: String,
     pub(crate) channel: Channel,
     pub(crate) transport: Transport,
+    /// The account that has the channel unless it is left alone.
+    first: Option<Arc<Account>>,
     slots: Arc<Semaphore>,
     state: Mutex<State>,
     changed: Notify,
@@ -90,11 +92,13 @@ impl Account {
         channel: Channel,
         transport: Transport,
         limits: Limits,
+        first: Option<Arc<Self>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             name,
             channel,
             transport,
+            first,
             slots: Arc::new(Semaphore::new(limits.slots())),
             state: Mutex::new(State {
                 breaker: Breaker::new(),
@@ -109,6 +113,9 @@ impl Account {
 
     /// Waits until at least one message may begin, and lets as many begin as may, at most `most`.
     pub(crate) async fn permits(self: &Arc<Self>, most: usize) -> Vec<Permit> {
+        if let Some(first) = &self.first {
+            first.left_alone().await;
+        }
         let Ok(slot) = self.slots.clone().acquire_owned().await else {
             return Vec::new();
         };
@@ -149,6 +156,17 @@ impl Account {
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Waits until this account is left alone, or only tried out.
+    async fn left_alone(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.level() > 0 {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// More than half of what it can bear is under way.

@@ -28,17 +28,17 @@ use crate::{
     account::{Account, Permit},
     alive::Alive,
     bell::Bell,
-    context::Writer,
+    context::{Writer, language},
     failpoint,
     guard::SendingGuard,
     ids::Ids,
     metrics::Metrics,
     poll::Poll,
     quiet::QuietHours,
-    template::Templates,
+    template::library::{self, Library, Wanted, Words},
     transport::{Transport, Transports},
 };
-use job::Job;
+use job::{Begun, Job};
 
 pub use reconcile::{ReconcileReport, ReconciledCount};
 
@@ -52,7 +52,7 @@ pub(crate) struct Courier {
     pub(crate) store: Store,
     /// Whether anything may be sent.
     pub(crate) alive: Arc<Alive>,
-    pub(crate) templates: Arc<Templates>,
+    pub(crate) library: Arc<Library>,
     pub(crate) writer: Writer,
     pub(crate) transports: Transports,
     pub(crate) ids: Arc<Ids>,
@@ -74,10 +74,13 @@ pub(crate) struct Courier {
     pub(crate) cut: CancellationToken,
 }
 
-/// Orders and rounds of a batch.
+/// Orders, rounds and words of a batch.
 struct Facts {
     orders: HashMap<OrderId, Order>,
     rounds: HashMap<(OrderId, u32), Round>,
+    /// What each message is, or was, written with: all of its tries say the same.
+    wanted: HashMap<DeliveryId, Wanted>,
+    words: HashMap<Wanted, Words>,
 }
 
 impl Courier {
@@ -210,9 +213,9 @@ impl Courier {
         let mut jobs: Vec<Job> = fresh
             .into_iter()
             .zip(started)
-            .filter_map(|(claimed, attempt)| {
-                let attempt = attempt?;
-                Some(Self::job(claimed, &facts, token, now, Some(attempt)))
+            .filter_map(|(claimed, begun)| {
+                let begun = begun?;
+                Some(Self::job(claimed, &facts, token, now, Some(begun)))
             })
             .collect();
         jobs.extend(
@@ -267,15 +270,31 @@ impl Courier {
         }
     }
 
+    /// Which words a message is written with. Nothing where there is no order.
+    fn wanted(&self, claimed: &Claimed, orders: &HashMap<OrderId, Order>) -> Option<Wanted> {
+        let delivery = &claimed.delivery;
+        let order = orders.get(&delivery.order_id)?;
+        let key = library::key(delivery, language(order));
+        let version = match delivery.template_version {
+            Some(version) => version,
+            // It was begun before words had versions.
+            None if !claimed.history.is_empty() => 0,
+            None => self.library.active(&key),
+        };
+        Some((key, version))
+    }
+
     fn job(
         claimed: Claimed,
         facts: &Facts,
         token: Uuid,
         now: DateTime<Utc>,
-        attempt: Option<(AttemptId, u32)>,
+        begun: Option<Begun>,
     ) -> Job {
         let delivery = &claimed.delivery;
+        let wanted = facts.wanted.get(&delivery.id);
         Job {
+            words: wanted.and_then(|wanted| facts.words.get(wanted).cloned()),
             order: facts.orders.get(&delivery.order_id).cloned(),
             round: facts
                 .rounds
@@ -283,7 +302,7 @@ impl Courier {
                 .cloned(),
             claimed,
             token,
-            attempt,
+            begun,
             claimed_at: (now, tokio::time::Instant::now()),
         }
     }
@@ -296,7 +315,7 @@ impl Courier {
         claimed: &[Claimed],
         facts: &Facts,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Option<(AttemptId, u32)>>, StoreError> {
+    ) -> Result<Vec<Option<Begun>>, StoreError> {
         // The local mailbox costs nothing and disturbs nobody.
         let counts = !matches!(account.transport, Transport::Mailbox(_));
         let starts: Vec<Start> = claimed
@@ -307,6 +326,7 @@ impl Courier {
                 toll: counts
                     .then(|| facts.orders.get(&it.delivery.order_id))
                     .and_then(|order| self.guard.toll(&it.delivery, order, now)),
+                template_version: facts.wanted.get(&it.delivery.id).map_or(0, |it| it.1),
             })
             .collect();
         let outcomes = self
@@ -320,7 +340,10 @@ impl Courier {
         Ok(starts
             .iter()
             .map(|start| match outcomes.get(&start.delivery) {
-                Some(StartOutcome::Go { number }) => Some((start.attempt, *number)),
+                Some(StartOutcome::Go { number }) => Some(Begun {
+                    attempt: start.attempt,
+                    number: *number,
+                }),
                 Some(outcome) => {
                     tracing::info!(delivery = %start.delivery, ?outcome, "not sent");
                     if let StartOutcome::Refused(refusal) = outcome {
@@ -365,8 +388,16 @@ impl Courier {
         let asking: Vec<OrderId> = asking.into_iter().collect();
         let rounds = self.store.find_rounds(&asking).await?;
         let orders = self.store.find_orders(&orders).await?;
+        let orders = orders.into_iter().map(|order| (order.id, order)).collect();
+        let wanted: HashMap<DeliveryId, Wanted> = claimed
+            .iter()
+            .filter_map(|it| Some((it.delivery.id, self.wanted(it, &orders)?)))
+            .collect();
+        let words = self.library.fetch(wanted.values().cloned().collect());
         Ok(Facts {
-            orders: orders.into_iter().map(|order| (order.id, order)).collect(),
+            words: words.await?,
+            wanted,
+            orders,
             rounds: rounds
                 .into_iter()
                 .map(|round| ((round.order_id, round.round), round))

@@ -7,6 +7,7 @@ mod convert;
 mod deliveries;
 mod gateways;
 mod operate;
+mod template_versions;
 mod templates;
 mod webhooks;
 
@@ -20,7 +21,7 @@ use countersign_runtime::config::Company;
 use countersign_store::Store;
 use tonic::{Request, Response, Status};
 
-use crate::{ids::Ids, template::Templates, webhooks::guard::Guard};
+use crate::{ids::Ids, template::library::Library, webhooks::guard::Guard};
 
 /// The services.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub(crate) struct Notifications {
     pub(crate) ids: Arc<Ids>,
     /// Recipients are known by hashes under this key.
     pub(crate) link_key: LinkKey,
-    pub(crate) templates: Arc<Templates>,
+    pub(crate) library: Arc<Library>,
     /// Where the company keeps words of its own.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) company: Company,
@@ -66,6 +67,11 @@ methods! {
     get_contact_preferences(GetContactPreferencesRequest) -> ContactPreferences,
     set_contact_preferences(SetContactPreferencesRequest) -> ContactPreferences,
     list_templates(ListTemplatesRequest) -> ListTemplatesResponse,
+    get_template(GetTemplateRequest) -> TemplateVersion,
+    list_template_versions(ListTemplateVersionsRequest) -> ListTemplateVersionsResponse,
+    create_template_version(CreateTemplateVersionRequest) -> CreateTemplateVersionResponse,
+    activate_template_version(ActivateTemplateVersionRequest) -> ActivateTemplateVersionResponse,
+    deactivate_template(DeactivateTemplateRequest) -> DeactivateTemplateResponse,
     preview_template(PreviewTemplateRequest) -> PreviewTemplateResponse,
     lint_templates(LintTemplatesRequest) -> LintTemplatesResponse,
 }

@@ -23,7 +23,7 @@ use crate::{
     poll::Poll,
     quiet::QuietHours,
     server::company_zone,
-    template::Templates,
+    template::library::Library,
     transport::Transports,
 };
 
@@ -78,10 +78,7 @@ pub async fn reconcile(
     let courier = Courier {
         alive: Alive::onlooker(store.clone(), ids.clone(), metrics.clone()),
         store: store.clone(),
-        templates: Arc::new(match &config.templates.folder {
-            Some(folder) => Templates::with_overrides(folder)?,
-            None => Templates::embedded()?,
-        }),
+        library: Arc::new(Library::of(&config.templates, store)?),
         writer: Writer {
             link_key: link_key.clone(),
             public_url: own.public_url.trim_end_matches('/').to_owned(),

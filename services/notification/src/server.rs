@@ -33,7 +33,11 @@ use crate::{
     alive::Alive,
     anchors::Anchors,
     bell::Bell,
-    bounces::{folder::BounceFolder, webhook},
+    bounces::{
+        folder::BounceFolder,
+        sns_callback::{self, Amazon},
+        webhook::{self, Taker},
+    },
     callbacks::{self, twilio::TwilioCallbacks},
     channel::twilio::signature::TwilioSignature,
     context::Writer,
@@ -48,7 +52,7 @@ use crate::{
     poll::Poll,
     quiet::QuietHours,
     retention::RetentionKeeper,
-    template::Templates,
+    template::library::Library,
     transport::{Transports, bounce_keys, signing_keys},
     webhooks::{courier::WebhookCourier, guard::Guard},
 };
@@ -144,19 +148,19 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
         }
     }
     router = router.merge(callbacks::alibaba::router(&config, &inbox, metrics.clone()));
-    let templates = Arc::new(match &config.templates.folder {
-        Some(folder) => Templates::with_overrides(folder)?,
-        None => Templates::embedded()?,
-    });
+    let library = Arc::new(Library::of(&config.templates, &store)?);
+    // Known before the first message is written.
+    library.look().await?;
+    lifecycle.spawn("words", library.clone().follow(lifecycle.soft()));
     let writer = Writer {
         link_key: link_key.clone(),
         public_url: public_url.clone(),
         company: config.company.clone(),
     };
     for (gateway, channel) in [(&config.sms, Channel::Sms), (&config.phone, Channel::Phone)] {
-        if gateway.transport != GatewayTransport::Twilio {
+        let Some(gateway) = gateway.with_transport(GatewayTransport::Twilio) else {
             continue;
-        }
+        };
         let (Some(account_sid), Some(token)) =
             (&gateway.twilio.account_sid, &gateway.twilio.auth_token)
         else {
@@ -170,18 +174,22 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
             public_url: public_url.clone(),
             inbox: inbox.clone(),
             store: store.clone(),
-            templates: templates.clone(),
+            library: library.clone(),
             writer: writer.clone(),
         }));
     }
+    let taker = Taker {
+        inbox: inbox.clone(),
+        link_key: link_key.clone(),
+        metrics: metrics.clone(),
+    };
     if let Some(keys) = bounce_keys(&config)? {
-        router = router.merge(webhook::router(
-            keys,
-            &inbox,
-            clock.clone(),
-            &link_key,
-            metrics.clone(),
-        ));
+        router = router.merge(webhook::router(keys, clock.clone(), taker.clone()));
+    }
+    let amazon = Amazon::new()?;
+    let topics = &config.email.bounces.sns_topics;
+    if !topics.is_empty() {
+        router = router.merge(sns_callback::router(taker, topics, amazon.clone()));
     }
     if let Some(folder) = config.email.bounces.maildir.clone() {
         let folder = BounceFolder {
@@ -198,7 +206,7 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
         store: store.clone(),
         ids: ids.clone(),
         link_key: link_key.clone(),
-        templates: templates.clone(),
+        library: library.clone(),
         folder: config.templates.folder.clone(),
         company: config.company.clone(),
         guard: guard.clone(),
@@ -240,7 +248,7 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
     let courier = Courier {
         store: alive.store(),
         alive,
-        templates,
+        library,
         writer,
         transports: transports.clone(),
         ids,
@@ -260,6 +268,7 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
     let forwarder = Forwarder {
         inbox,
         transports,
+        amazon,
         clock,
         calls: OrderCalls::new(order_service),
         poll: poll.clone(),

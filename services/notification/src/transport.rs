@@ -75,30 +75,32 @@ impl Transports {
     ) -> Result<Self, TransportError> {
         let url = config.notification.public_url.trim_end_matches('/');
         let own = &config.notification;
-        let account = |channel: Channel, kind: &dyn fmt::Debug, transport: Transport| {
+        let account = |channel: Channel,
+                       kind: &dyn fmt::Debug,
+                       transport: Transport,
+                       first: Option<Arc<Account>>| {
             let limits = limits(own, &transport, channel);
-            let name = format!("{channel}-{kind:?}").to_lowercase();
-            Account::new(name, channel, transport, limits)
+            let behind = if first.is_some() { "-fallback" } else { "" };
+            let name = format!("{channel}-{kind:?}{behind}").to_lowercase();
+            Account::new(name, channel, transport, limits, first)
         };
-        Ok(Self {
-            accounts: vec![
-                account(
-                    Channel::Email,
-                    &config.email.transport,
-                    email(config, store, link_key)?,
-                ),
-                account(
-                    Channel::Sms,
-                    &config.sms.transport,
-                    gateway(&config.sms, Channel::Sms, url, store, ids)?,
-                ),
-                account(
-                    Channel::Phone,
-                    &config.phone.transport,
-                    gateway(&config.phone, Channel::Phone, url, store, ids)?,
-                ),
-            ],
-        })
+        let relay = email(config, store, link_key)?;
+        let mut accounts = vec![account(
+            Channel::Email,
+            &config.email.transport,
+            relay,
+            None,
+        )];
+        for (channel, section) in [(Channel::Sms, &config.sms), (Channel::Phone, &config.phone)] {
+            let mut first = None;
+            for own in section.accounts() {
+                let transport = gateway(own, channel, url, store, ids)?;
+                let made = account(channel, &own.transport, transport, first);
+                first = Some(made.clone());
+                accounts.push(made);
+            }
+        }
+        Ok(Self { accounts })
     }
 
     /// Has the accounts bear what the configuration says now.
@@ -146,23 +148,31 @@ fn limits(own: &config::Notification, transport: &Transport, channel: Channel) -
     }
 }
 
-/// The keys shared with a gateway of the generic contract, if one is used.
+/// The secret shared with a gateway, and the one before it.
+fn secrets(own: &Gateway, channel: Channel) -> Result<Vec<SecretString>, TransportError> {
+    let secret = own
+        .secret
+        .clone()
+        .ok_or_else(|| TransportError::missing(channel, "the gateway's secret is missing"))?;
+    let both = [Some(secret), own.previous_secret.clone()];
+    Ok(both.into_iter().flatten().collect())
+}
+
+/// The keys shared with gateways of the generic contract, if any is used: whoever has one of them may call back.
 pub(crate) fn signing_keys(
     gateway: &Gateway,
     channel: Channel,
 ) -> Result<Option<SigningKeys>, TransportError> {
-    if gateway.transport != GatewayTransport::Gateway {
+    let mut shared = Vec::new();
+    for own in gateway.accounts() {
+        if own.transport == GatewayTransport::Gateway {
+            shared.extend(secrets(own, channel)?);
+        }
+    }
+    if shared.is_empty() {
         return Ok(None);
     }
-    let secret = gateway
-        .secret
-        .clone()
-        .ok_or_else(|| TransportError::missing(channel, "the gateway's secret is missing"))?;
-    let secrets: Vec<SecretString> = [Some(secret), gateway.previous_secret.clone()]
-        .into_iter()
-        .flatten()
-        .collect();
-    SigningKeys::parse(&secrets)
+    SigningKeys::parse(&shared)
         .map(Some)
         .map_err(TransportError::of(channel))
 }
@@ -251,8 +261,8 @@ fn generic(
     channel: Channel,
     public_url: &str,
 ) -> Result<Transport, TransportError> {
-    let keys = signing_keys(config, channel)?
-        .ok_or_else(|| TransportError::missing(channel, "the gateway's secret is missing"))?;
+    let keys =
+        SigningKeys::parse(&secrets(config, channel)?).map_err(TransportError::of(channel))?;
     let base = config
         .base_url
         .clone()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{
-    message::{AttemptOutcome, Delivery, DeliveryState, OptOutReason},
+    message::{AttemptOutcome, DeliveryState, OptOutReason},
     order::Channel,
 };
 use countersign_store::{AttemptRecord, NextStep, Verdict};
@@ -28,6 +28,8 @@ const CONFIG_WAIT: Duration = Duration::from_mins(5);
 /// How long a message is left to a newer version of the program, and how often it is looked at.
 const UNKNOWN_MAX: TimeDelta = TimeDelta::minutes(15);
 const UNKNOWN_WAIT: Duration = Duration::from_mins(1);
+/// Code of such a try.
+const UNKNOWN: &str = "UNKNOWN_TEMPLATE";
 /// Between two questions about a message that is in doubt.
 const RECONCILE_WAIT: Duration = Duration::from_mins(1);
 /// A gateway that does not know the message this long after the try has never had it: two questions were asked by then.
@@ -192,14 +194,19 @@ fn within(tried: &Tried<'_>, verdict: Verdict) -> Verdict {
 }
 
 /// A message of a newer version of the program: left to that one for a while, then dead (RELIABILITY, H-03).
-pub(crate) fn unknown_template(problem: &str, delivery: &Delivery, tried: &Tried<'_>) -> Judged {
-    let verdict = if tried.now < delivery.create_time + UNKNOWN_MAX {
+pub(crate) fn unknown_template(problem: &str, tried: &Tried<'_>) -> Judged {
+    let first = tried
+        .history
+        .iter()
+        .find(|attempt| attempt.error.starts_with(UNKNOWN));
+    let since = first.map_or(tried.now, |attempt| attempt.start_time);
+    let verdict = if tried.now < since + UNKNOWN_MAX {
         tried.again(UNKNOWN_WAIT)
     } else {
         Verdict::End(DeliveryState::Dead)
     };
     Judged {
-        error: format!("UNKNOWN_TEMPLATE: {problem}"),
+        error: format!("{UNKNOWN}: {problem}"),
         ..Judged::of(AttemptOutcome::NotSent, None, verdict)
     }
 }

@@ -23,6 +23,7 @@ mod kills;
 mod life;
 mod merging;
 mod neighbours;
+mod operators;
 mod overload;
 mod partners;
 mod policies;

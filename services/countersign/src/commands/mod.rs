@@ -20,7 +20,9 @@ mod rekey;
 pub(crate) mod retention;
 pub(crate) mod safe_mode;
 mod status;
+pub(crate) mod template;
 mod up;
+pub(crate) mod webhook;
 
 /// Does what was asked for.
 pub(crate) async fn run(
@@ -49,6 +51,8 @@ pub(crate) async fn run(
         Command::ResumeSending(args) => operator::resume_sending(args, config).await,
         Command::EraseCustomer(args) => erase_customer::run(args, config).await,
         Command::Audit(command) => audit::run(command, config).await,
+        Command::Template(command) => Box::pin(template::run(command, config)).await,
+        Command::Webhook(command) => Box::pin(webhook::run(command, config)).await,
         Command::CheckConfig => {
             check_config::run(config);
             Ok(ExitCode::SUCCESS)

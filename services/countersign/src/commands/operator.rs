@@ -13,6 +13,7 @@ use countersign_runtime::{
     config::Config,
 };
 use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use crate::{console::say, import::send::code_name};
 
@@ -29,10 +30,10 @@ pub(crate) struct Worker {
 pub(crate) struct Why {
     /// Why; it stays on record.
     #[arg(long)]
-    reason: String,
+    pub(super) reason: String,
     /// Who; it stays on record.
     #[arg(long, default_value = "operator")]
-    actor: String,
+    pub(super) actor: String,
     /// Repeats an earlier call under its own id instead of making a new one.
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
@@ -162,9 +163,12 @@ pub(crate) struct SendingArgs {
 }
 
 impl Worker {
-    async fn connect(&self, config: &Config) -> anyhow::Result<Client<Connection>> {
-        let connection = client::connect(&self.url, "operator", &config.client).await?;
-        Ok(Client::new(connection))
+    pub(super) async fn connect(&self, config: &Config) -> anyhow::Result<Client<Connection>> {
+        Ok(Client::new(self.connection(config).await?))
+    }
+
+    pub(super) async fn connection(&self, config: &Config) -> anyhow::Result<Connection> {
+        client::connect(&self.url, "operator", &config.client).await
     }
 }
 
@@ -174,7 +178,7 @@ impl Why {
         clippy::disallowed_methods,
         reason = "an id that nobody has used before; nothing is decided by it"
     )]
-    fn request_id(&self) -> String {
+    pub(super) fn request_id(&self) -> String {
         self.request_id
             .clone()
             .unwrap_or_else(|| format!("cli-{:032x}", rand::random::<u128>()))
@@ -342,12 +346,26 @@ async fn release(
 
 /// A refusal as the worker words it.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn told(status: Status) -> anyhow::Error {
-    anyhow::anyhow!("{}: {}", code_name(status.code()), status.message())
+pub(super) fn told(status: Status) -> anyhow::Error {
+    let details = status.get_error_details();
+    let fields = details
+        .bad_request()
+        .map(|it| it.field_violations.as_slice());
+    let code = code_name(status.code());
+    match fields {
+        Some(fields) if fields.len() > 1 => {
+            let lines: Vec<String> = fields
+                .iter()
+                .map(|it| format!("{}: {}", it.field, it.description))
+                .collect();
+            anyhow::anyhow!("{code}:\n{}", lines.join("\n"))
+        }
+        _ => anyhow::anyhow!("{code}: {}", status.message()),
+    }
 }
 
 /// `deliveries/{id}` of either form.
-fn named(collection: &str, given: &str) -> String {
+pub(super) fn named(collection: &str, given: &str) -> String {
     if given.contains('/') {
         given.to_owned()
     } else {
@@ -401,7 +419,7 @@ fn gateway_line(gateway: &v1::Gateway) -> String {
     )
 }
 
-fn moment(time: Option<&prost_types::Timestamp>) -> String {
+pub(super) fn moment(time: Option<&prost_types::Timestamp>) -> String {
     time.and_then(|time| DateTime::from_timestamp(time.seconds, 0))
         .map_or_else(
             || "-".to_owned(),

@@ -3,6 +3,8 @@
 
 pub(crate) mod folder;
 mod report;
+mod sns;
+pub(crate) mod sns_callback;
 pub(crate) mod webhook;
 
 use countersign_domain::reply::BounceKind;

@@ -1,8 +1,9 @@
 //! Bounces, complaints and deliveries as Amazon SES tells them (RELIABILITY 4.6), for relays that tell them by HTTP.
 //!
 //! Signed by Standard Webhooks like a gateway's callbacks: SES itself does not sign so, hence a small function in front of
-//! it does. Only the envelope sender says which letter is meant; addresses that are quoted are not looked at, because each
-//! letter has one recipient. Fields that we do not know are allowed, and notifications come in any sequence.
+//! it does, or Amazon SNS brings them under a signature of its own (`sns_callback`). Only the envelope sender says which
+//! letter is meant; addresses that are quoted are not looked at, because each letter has one recipient. Fields that we do
+//! not know are allowed, and notifications come in any sequence.
 
 use std::sync::Arc;
 
@@ -29,33 +30,31 @@ use crate::{
 };
 
 /// The longest notification that is read.
-const MAX_BODY: usize = 256 * 1024;
+pub(super) const MAX_BODY: usize = 256 * 1024;
 /// Who brings it, in the inbox.
 const SOURCE: &str = "MAIL_WEBHOOK";
+
+/// Finds out which letter is meant, and leaves what is said of it in the inbox.
+#[derive(Clone)]
+pub(crate) struct Taker {
+    pub(crate) inbox: Inbox,
+    pub(crate) link_key: LinkKey,
+    pub(crate) metrics: Metrics,
+}
 
 #[derive(Clone)]
 struct WebhookState {
     keys: Arc<SigningKeys>,
-    inbox: Inbox,
     clock: SharedClock,
-    link_key: LinkKey,
-    metrics: Metrics,
+    taker: Taker,
 }
 
 /// `POST /callbacks/bounces`.
-pub(crate) fn router(
-    keys: SigningKeys,
-    inbox: &Inbox,
-    clock: SharedClock,
-    link_key: &LinkKey,
-    metrics: Metrics,
-) -> Router {
+pub(crate) fn router(keys: SigningKeys, clock: SharedClock, taker: Taker) -> Router {
     let state = WebhookState {
         keys: Arc::new(keys),
-        inbox: inbox.clone(),
         clock,
-        link_key: link_key.clone(),
-        metrics,
+        taker,
     };
     Router::new()
         .route("/callbacks/bounces", post(receive))
@@ -109,40 +108,55 @@ async fn receive(State(state): State<WebhookState>, headers: HeaderMap, body: By
         tracing::warn!(error = %error, "a bounce notification was refused");
         return StatusCode::UNAUTHORIZED;
     }
-    let Ok(notification) = serde_json::from_slice::<Notification>(&body) else {
-        return StatusCode::BAD_REQUEST;
-    };
-    let Some((delivery, generation)) = token(&notification.mail.source, &state.link_key) else {
-        // Signed, but not about a letter of ours: there is nothing to come again for.
-        state.metrics.bounce("IGNORED");
-        return StatusCode::NO_CONTENT;
-    };
-    let Some((content, kind)) = content(&notification, delivery, generation) else {
-        state.metrics.bounce("IGNORED");
-        return StatusCode::NO_CONTENT;
-    };
-    state.metrics.bounce(kind);
-    let feedback_id = notification
-        .bounce
-        .feedback_id
-        .as_ref()
-        .or(notification.complaint.feedback_id.as_ref())
-        .filter(|id| !id.is_empty() && id.len() <= 128);
-    let source_event_id = feedback_id.map_or_else(|| fingerprint(&body), Clone::clone);
-    let stored = state
-        .inbox
-        .receive(ReplyInput {
-            source: SOURCE,
+    state.taker.take(SOURCE, &body, None).await
+}
+
+impl Taker {
+    /// Takes a notification of SES. It is known again by SES' id of what happened, else by `event_id` or by its bytes.
+    pub(super) async fn take(
+        &self,
+        source: &'static str,
+        body: &[u8],
+        event_id: Option<String>,
+    ) -> StatusCode {
+        let Ok(notification) = serde_json::from_slice::<Notification>(body) else {
+            return StatusCode::BAD_REQUEST;
+        };
+        let letter = token(&notification.mail.source, &self.link_key);
+        let said =
+            letter.and_then(|(delivery, generation)| content(&notification, delivery, generation));
+        let Some((content, kind)) = said else {
+            // Signed, but not about a letter of ours: there is nothing to come again for.
+            self.metrics.bounce("IGNORED");
+            return StatusCode::NO_CONTENT;
+        };
+        self.metrics.bounce(kind);
+        let feedback_id = notification
+            .bounce
+            .feedback_id
+            .as_ref()
+            .or(notification.complaint.feedback_id.as_ref())
+            .filter(|id| !id.is_empty() && id.len() <= 128);
+        let source_event_id = feedback_id
+            .cloned()
+            .or(event_id)
+            .unwrap_or_else(|| fingerprint(body));
+        self.store(ReplyInput {
+            source,
             source_event_id,
             order: None,
             content,
         })
-        .await;
-    match stored {
-        Ok(_) => StatusCode::NO_CONTENT,
-        Err(error) => {
-            tracing::warn!(error = %error, "a bounce could not be stored; the sender is to come again");
-            StatusCode::SERVICE_UNAVAILABLE
+        .await
+    }
+
+    pub(super) async fn store(&self, input: ReplyInput) -> StatusCode {
+        match self.inbox.receive(input).await {
+            Ok(_) => StatusCode::NO_CONTENT,
+            Err(error) => {
+                tracing::warn!(error = %error, "a bounce could not be stored; the sender is to come again");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }

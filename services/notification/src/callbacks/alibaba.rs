@@ -66,11 +66,9 @@ pub(crate) fn router(config: &Config, inbox: &Inbox, metrics: Metrics) -> Router
 }
 
 fn secret(gateway: &Gateway) -> Option<SecretString> {
-    let used = gateway.transport == GatewayTransport::Alibaba;
     gateway
-        .alibaba
-        .as_ref()
-        .filter(|_| used)
+        .with_transport(GatewayTransport::Alibaba)
+        .and_then(|own| own.alibaba.as_ref())
         .and_then(|alibaba| alibaba.callback_secret.clone())
 }
 

@@ -34,7 +34,7 @@ use crate::{
     },
     context::{Writer, language},
     inbox::{Inbox, ReplyInput},
-    template::Templates,
+    template::library::Library,
 };
 
 /// The longest callback that is read.
@@ -54,7 +54,7 @@ pub(crate) struct TwilioCallbacks {
     pub(crate) public_url: String,
     pub(crate) inbox: Inbox,
     pub(crate) store: Store,
-    pub(crate) templates: Arc<Templates>,
+    pub(crate) library: Arc<Library>,
     pub(crate) writer: Writer,
 }
 
@@ -165,18 +165,12 @@ impl TwilioCallbacks {
             None
         };
         let context = self.writer.context(&delivery, &order, round.as_ref());
-        let written = delivery.kind.as_str().parse().ok().and_then(|kind| {
-            self.templates
-                .render(
-                    kind,
-                    crate::channel::Channel::Phone,
-                    language(&order),
-                    &context,
-                )
-                .ok()
-        });
+        let locale = language(&order);
+        let words = self.library.words_of(&delivery, locale).await?;
+        let kind = delivery.kind.as_str();
+        let written = words.write(kind, Channel::Phone, locale, &context);
         Ok(match written {
-            Some(Content::Call(script)) => Some(Call {
+            Ok(Content::Call(script)) => Some(Call {
                 is_answered: round.is_some_and(|round| round.state != ConfirmationState::Open),
                 delivery,
                 script,

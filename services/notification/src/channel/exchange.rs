@@ -63,12 +63,13 @@ fn builder(timeouts: &GatewayTimeouts) -> ClientBuilder {
 }
 
 /// An answer with as much of its body as we read.
+#[cfg_attr(test, derive(Debug))]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) retry_after: Option<Duration>,
     pub(super) headers: HeaderMap,
     /// `Err` tells why there is no whole body.
-    pub(super) body: Result<Vec<u8>, &'static str>,
+    pub(crate) body: Result<Vec<u8>, &'static str>,
 }
 
 /// Why there is no answer.
@@ -160,7 +161,7 @@ fn has_tls_error(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// Seconds or a date, not beyond an hour. Anything else is as if it were not there.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::{
     Courier,
-    job::{Job, stopped},
+    job::{Begun, Job, stopped},
 };
 use crate::{
     account::Permit,
@@ -73,7 +73,7 @@ impl Job {
         &self,
         courier: &Courier,
         permit: &Permit,
-    ) -> Result<Option<(AttemptId, u32)>, StoreError> {
+    ) -> Result<Option<Begun>, StoreError> {
         let now = courier.store.now().await?;
         let id = self.claimed.delivery.id;
         let attempt = courier.ids.make(now, AttemptId::new_v7);
@@ -82,6 +82,7 @@ impl Job {
             attempt,
             // It has counted when it was first tried.
             toll: None,
+            template_version: self.claimed.delivery.template_version.unwrap_or(0),
         };
         let outcomes = courier
             .store
@@ -94,6 +95,9 @@ impl Job {
         courier
             .metrics
             .possible_duplicate(self.claimed.delivery.channel.as_str());
-        Ok(Some((attempt, *number)))
+        Ok(Some(Begun {
+            attempt,
+            number: *number,
+        }))
     }
 }

@@ -7,10 +7,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{
-    confirmation::Round,
-    ids::AttemptId,
-    message::{Delivery, DeliveryState},
-    order::{Channel, Order},
+    confirmation::Round, ids::AttemptId, message::DeliveryState, order::Order,
 };
 use countersign_runtime::telemetry::{current_traceparent, set_parent_from_traceparent};
 use countersign_store::{Claimed, Finish, SYSTEM, StoreError, Verdict};
@@ -23,10 +20,10 @@ use uuid::Uuid;
 use super::Courier;
 use crate::{
     account::{Change, Permit},
-    channel::{self, Content, Outcome, Outgoing, Reason, ReasonCode, Reconciled},
+    channel::{Content, Outcome, Outgoing, Reason, ReasonCode, Reconciled},
     context::language,
     failpoint,
-    template::MessageKind,
+    template::library::{Unwritable, Words},
     verdict::{Judged, Resolved, Tried, judge, resolve, unknown_template},
 };
 
@@ -38,19 +35,19 @@ struct Progress {
     handed_over: AtomicBool,
 }
 
-/// Why a message cannot be written.
-pub(super) enum Unwritable {
-    /// This version of the program has no such template.
-    Unknown(String),
-    /// Its template and its order do not go together.
-    Wrong(String),
-}
-
 pub(super) fn stopped() -> Reason {
     Reason::new(
         ReasonCode::Unconfirmed,
         "the worker stopped before the answer came",
     )
+}
+
+/// A try on record.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) attempt: AttemptId,
+    /// Of the message's tries.
+    pub(super) number: u32,
 }
 
 /// A claimed message with what it says.
@@ -60,7 +57,9 @@ pub(super) struct Job {
     pub(super) round: Option<Round>,
     pub(super) token: Uuid,
     /// The try on record; none when the last one is in doubt and must be cleared up first.
-    pub(super) attempt: Option<(AttemptId, u32)>,
+    pub(super) begun: Option<Begun>,
+    /// What it is written with; none when its order is not there.
+    pub(super) words: Option<Words>,
     /// When it was claimed: by the database, by which everything is due, and by the machine, which counts on from there.
     pub(super) claimed_at: (DateTime<Utc>, Instant),
 }
@@ -135,8 +134,8 @@ impl Job {
         permit: &mut Permit,
         progress: &Progress,
     ) -> Option<Finish> {
-        let begun = match self.attempt {
-            Some(attempt) => Ok(Some(attempt)),
+        let begun = match self.begun {
+            Some(begun) => Ok(Some(begun)),
             None => match self.clear_up(courier, permit).await {
                 Resolved::Write(judged) => {
                     let number = self.claimed.delivery.attempts;
@@ -145,8 +144,8 @@ impl Job {
                 Resolved::Resend => self.begin_again(courier, permit).await,
             },
         };
-        let (attempt, number) = match begun {
-            Ok(attempt) => attempt?,
+        let Begun { attempt, number } = match begun {
+            Ok(begun) => begun?,
             // Nothing was sent.
             Err(error) => {
                 tracing::warn!(error = %error, "a message in doubt could not be cleared up");
@@ -176,7 +175,7 @@ impl Job {
                     problem,
                     "a message is left to a newer version of the program"
                 );
-                return unknown_template(&problem, delivery, &self.tried(courier));
+                return unknown_template(&problem, &self.tried(courier));
             }
             Err(Unwritable::Wrong(problem)) => {
                 tracing::error!(problem, "a message cannot be written");
@@ -254,19 +253,13 @@ impl Job {
             .order
             .as_ref()
             .ok_or_else(|| wrong("there is no such order".to_owned()))?;
-        let kind: MessageKind =
-            delivery
-                .kind
-                .as_str()
-                .parse()
-                .map_err(|error: crate::template::RenderError| {
-                    Unwritable::Unknown(error.to_string())
-                })?;
+        let words = self
+            .words
+            .as_ref()
+            .ok_or_else(|| wrong("there are no words for it".to_owned()))?;
         let context = courier.writer.context(delivery, order, self.round.as_ref());
-        let mut rendered = courier
-            .templates
-            .render(kind, carried_by(delivery), language(order), &context)
-            .map_err(|error| wrong(error.to_string()))?;
+        let kind = delivery.kind.as_str();
+        let mut rendered = words.write(kind, delivery.channel, language(order), &context)?;
         if let Content::Email(letter) = &mut rendered
             && delivery.kind.may_be_declined()
         {
@@ -341,14 +334,5 @@ impl Job {
             .store
             .insert_opt_out(&delivery.recipient_hash, delivery.channel, reason, now)
             .await
-    }
-}
-
-/// The channel in the words of the senders.
-const fn carried_by(delivery: &Delivery) -> channel::Channel {
-    match delivery.channel {
-        Channel::Email => channel::Channel::Email,
-        Channel::Sms => channel::Channel::Sms,
-        Channel::Phone => channel::Channel::Phone,
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn told(delivery: &Delivery) -> v1::MessageDelivery {
         generation: number(delivery.generation),
         step: number(delivery.step),
         acts: Vec::new(),
+        template_version: delivery.template_version.map(number),
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     forward::{Forwarder, Settled},
     report::Report,
 };
+use crate::bounces::sns_callback::Confirmed;
 use crate::callbacks::twilio::wants_a_person;
 use crate::understanding::{Meaning, stars, understand};
 
@@ -107,6 +108,13 @@ impl Forwarder {
                 reason,
             } => self.opt_out(recipient, *channel, *reason).await,
             ReplyContent::Unreachable { round } => self.unreachable(reply, *round).await,
+            ReplyContent::Subscription { topic, url } => {
+                Ok(match self.amazon.confirm(topic, url).await {
+                    Confirmed::Done => Settled::Applied("OK".to_owned()),
+                    Confirmed::NotNow => Settled::Later("Amazon does not answer".to_owned()),
+                    Confirmed::Never => Settled::Refused("NOT_AMAZON".to_owned()),
+                })
+            }
             _ => {
                 let Some(order) = reply.order_id else {
                     return Ok(Settled::Refused("NO_ORDER: it names no order".to_owned()));

@@ -12,7 +12,9 @@ use super::{
     Inbox,
     orders::{OrderCalls, Told},
 };
-use crate::{bell::Bell, failpoint, poll::Poll, transport::Transports};
+use crate::{
+    bell::Bell, bounces::sns_callback::Amazon, failpoint, poll::Poll, transport::Transports,
+};
 
 /// Replies that are worked on together.
 const BATCH: u64 = 32;
@@ -47,6 +49,8 @@ pub(crate) struct Forwarder {
     pub(crate) inbox: Inbox,
     /// Asked when a report must be confirmed.
     pub(crate) transports: Transports,
+    /// Told that its topics are welcome.
+    pub(crate) amazon: Amazon,
     pub(crate) clock: SharedClock,
     pub(crate) calls: OrderCalls,
     pub(crate) poll: Poll,

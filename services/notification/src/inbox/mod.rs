@@ -24,8 +24,8 @@ use crate::ids::Ids;
 /// Something that came back, as pages and callbacks bring it.
 #[derive(Clone, Debug)]
 pub struct ReplyInput {
-    /// Who brings it: `PAGE`, `MAILBOX`, `SMS_GATEWAY`, `PHONE_GATEWAY`, `ALIBABA_SMS`, `BOUNCE_FOLDER`, `MAIL_WEBHOOK`; at
-    /// most 32 characters.
+    /// Who brings it: `PAGE`, `MAILBOX`, `SMS_GATEWAY`, `PHONE_GATEWAY`, `ALIBABA_SMS`, `BOUNCE_FOLDER`, `MAIL_WEBHOOK`,
+    /// `MAIL_SNS`; at most 32 characters.
     pub source: &'static str,
     /// The source's own id of it, at most 191 characters. The same id a second time is the same reply: a page gives each
     /// form an id when it shows it, so that pressing a button twice says it once.

@@ -168,6 +168,7 @@ impl OrderCalls {
             | ReplyContent::Report { .. }
             | ReplyContent::StatusById { .. }
             | ReplyContent::Bounce { .. }
+            | ReplyContent::Subscription { .. }
             | ReplyContent::OptOut { .. } => {
                 return Told::Never("NOT_FOR_ORDERS".to_owned());
             }

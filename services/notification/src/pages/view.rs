@@ -294,7 +294,7 @@ impl NoteView {
         let collects =
             note.payment_method == PaymentMethod::CashOnDelivery && note.collect_minor > 0;
         Self {
-            number: format!("{}/{}", note.order_number, note.revision),
+            number: format!("{}-{}", note.order_number, note.revision),
             items: note.lines.len(),
             units: note.lines.iter().map(|line| line.quantity).sum(),
             collect: collects

@@ -135,7 +135,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// The worst about one message.
-fn one_message(
+pub(super) fn one_message(
     templates: &Templates,
     kind: MessageKind,
     channel: Channel,

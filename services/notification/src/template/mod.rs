@@ -9,35 +9,42 @@ mod clean;
 mod context;
 mod filters;
 mod kind;
+pub(crate) mod library;
 pub(crate) mod lint;
+mod page;
 pub(crate) mod sample;
+mod sandbox;
 mod segments;
+pub(crate) mod version;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashSet},
     fs, io,
     path::{Path, PathBuf},
 };
 
 use minijinja::{
-    AutoEscape, Environment, UndefinedBehavior, Value, context as values, syntax::SyntaxConfig,
-    value::Serde,
+    AutoEscape, Environment, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde,
 };
 use serde::Deserialize;
 
 pub use context::{CompanyText, LineText, MessageContext, Silence, TotalsText};
 pub use kind::{Locale, MessageKind};
 pub use lint::{Finding, Severity};
+pub(crate) use sandbox::Problem;
 pub use segments::{Alphabet, Segments, segments};
 
-use filters::{paragraphs, short, spell, squeeze};
+use filters::{paragraphs, short, spell};
+use page::{Page, order_label, values_for_gaps};
 
-use crate::channel::{
-    CallKey, CallScript, Channel, Content, EmailContent, Particulars, SmsContent, approved,
-};
+use crate::channel::{CallKey, Channel, Content};
 
 /// A text message may cost this many segments at most.
 pub const MAX_SMS_SEGMENTS: usize = 3;
+/// Steps that writing one message may take. An order of a thousand lines needs a twentieth of it.
+const FUEL: u64 = 2_000_000;
+/// Longest part of a message. An order of a thousand lines makes a letter of a quarter of it.
+const OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Why a message could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +104,7 @@ pub enum RenderError {
 }
 
 /// All templates, compiled. Cheap to share, safe to use from many tasks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Templates {
     environment: Environment<'static>,
     overridden: BTreeSet<String>,
@@ -136,6 +143,34 @@ impl Templates {
         Self::load(Overrides::One(file, source))
     }
 
+    /// The same with other words for one kind of message in one language.
+    pub(crate) fn with_page(
+        &self,
+        kind: MessageKind,
+        locale: Locale,
+        source: &str,
+    ) -> Result<Self, RenderError> {
+        let mut changed = self.clone();
+        for ending in ["txt", "html"] {
+            changed.add(&page_name(locale, kind, ending), source.to_owned())?;
+        }
+        Ok(changed)
+    }
+
+    /// The words of one kind of message in one language.
+    pub(crate) fn page(&self, kind: MessageKind, locale: Locale) -> String {
+        self.environment
+            .get_template(&page_name(locale, kind, "txt"))
+            .map_or_else(|_| String::new(), |page| page.source().to_owned())
+    }
+
+    /// What the words of a page name, with what of it: "order", "totals.total".
+    fn names_used(&self, kind: MessageKind, locale: Locale) -> HashSet<String> {
+        self.environment
+            .get_template(&page_name(locale, kind, "txt"))
+            .map_or_else(|_| HashSet::new(), |page| page.undeclared_variables(true))
+    }
+
     /// Whether the company's own words are used.
     pub(crate) fn is_overridden(&self, kind: MessageKind, locale: Locale) -> bool {
         let file = format!("{}/{}.jinja", locale.tag(), kind.file());
@@ -145,6 +180,7 @@ impl Templates {
     fn load(overrides: Overrides<'_>) -> Result<Self, RenderError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
             .lstrip_blocks(true)
@@ -259,114 +295,6 @@ impl Templates {
     }
 }
 
-struct Page<'a> {
-    templates: &'a Templates,
-    kind: MessageKind,
-    locale: Locale,
-    values: BTreeMap<&'static str, String>,
-    order: Value,
-    data: Value,
-}
-
-impl Page<'_> {
-    fn email(&self) -> Result<Content, RenderError> {
-        let tag = self.locale.tag();
-        let text = self.fill("txt", &format!("{tag}/_letter.txt"))?;
-        let html = self.fill("html", &format!("{tag}/_letter.html"))?;
-        Ok(Content::Email(EmailContent {
-            subject: clean::one_line(&self.fill("txt", "_subject")?),
-            text: squeeze(&text),
-            html,
-            unsubscribe: None,
-            kind: self.kind.file(),
-        }))
-    }
-
-    fn sms(&self) -> Result<Content, RenderError> {
-        let text = clean::one_line(&self.fill("txt", "_sms")?);
-        let count = segments(&text).count;
-        if count > MAX_SMS_SEGMENTS {
-            return Err(RenderError::SmsTooLong {
-                kind: self.kind,
-                count,
-            });
-        }
-        Ok(Content::Sms(SmsContent {
-            text,
-            particulars: Some(self.particulars()),
-        }))
-    }
-
-    fn call(&self) -> Result<Content, RenderError> {
-        let json = self.fill("txt", "_call")?;
-        let page: CallPage =
-            serde_json::from_str(&json).map_err(|source| RenderError::CallScript {
-                kind: self.kind,
-                source,
-            })?;
-        let prompts = page
-            .prompts
-            .lines()
-            .map(clean::speakable)
-            .filter(|line| !line.is_empty())
-            .collect();
-        let language = self.locale.tag().to_owned();
-        Ok(Content::Call(CallScript {
-            language,
-            prompts,
-            keys: page.keys,
-            particulars: Some(self.particulars()),
-        }))
-    }
-
-    fn particulars(&self) -> Particulars {
-        Particulars {
-            kind: self.kind,
-            locale: self.locale,
-            values: self.values.clone(),
-        }
-    }
-
-    fn fill(&self, ending: &str, layout: &str) -> Result<String, RenderError> {
-        let name = page_name(self.locale, self.kind, ending);
-        self.templates
-            .environment
-            .get_template(&name)
-            .and_then(|page| {
-                page.render(values! { layout, order => self.order.clone(), ..self.data.clone() })
-            })
-            .map_err(|error| template_error(&name, error))
-    }
-}
-
-/// What an approved text may have gaps for, out of the cleaned context.
-fn values_for_gaps(data: &serde_json::Value) -> BTreeMap<&'static str, String> {
-    let text = |path: &str| data.pointer(path).and_then(serde_json::Value::as_str);
-    approved::VALUES
-        .iter()
-        .filter_map(|&name| {
-            let value = match name {
-                "order" => text("/order_number").or_else(|| text("/client_reference")),
-                // The approved text itself holds the link up to here.
-                "link_token" => text("/link").and_then(|link| Some(link.rsplit_once('/')?.1)),
-                "total" => text("/totals/total"),
-                "company_name" => text("/company/name"),
-                "company_phone" => text("/company/phone"),
-                other => text(&format!("/{other}")),
-            };
-            Some((name, clean::one_line(value?)))
-        })
-        .collect()
-}
-
-/// How the order is called: by its formal number, before that by the customer's own reference.
-fn order_label(data: &serde_json::Value) -> Value {
-    ["order_number", "client_reference"]
-        .iter()
-        .find_map(|field| data.get(field)?.as_str())
-        .map_or(Value::UNDEFINED, Value::from)
-}
-
 fn page_name(locale: Locale, kind: MessageKind, ending: &str) -> String {
     format!("{}/{}.{ending}", locale.tag(), kind.file())
 }
@@ -376,6 +304,20 @@ fn template_error(name: &str, error: minijinja::Error) -> RenderError {
         name: name.to_owned(),
         source: Box::new(error),
     }
+}
+
+/// What the template engine said, from the outside in.
+fn engine_errors(error: &RenderError) -> Vec<&minijinja::Error> {
+    let RenderError::Template { source, .. } = error else {
+        return Vec::new();
+    };
+    let mut found = vec![&**source];
+    let mut next = std::error::Error::source(&**source);
+    while let Some(cause) = next {
+        found.extend(cause.downcast_ref::<minijinja::Error>());
+        next = cause.source();
+    }
+    found
 }
 
 /// The layout's Jinja marks pass through MJML as text, so the HTML is itself a template.

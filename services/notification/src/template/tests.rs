@@ -1,4 +1,5 @@
 use super::*;
+use crate::channel::{CallScript, EmailContent};
 
 fn order() -> MessageContext {
     MessageContext {
@@ -446,4 +447,24 @@ fn values_for_approved_texts_come_with_text_messages_and_calls() {
         assert_eq!(value("customer_name"), Some("Li Wei"));
         assert_eq!(value("total"), order().totals.map(|it| it.total).as_deref());
     }
+}
+
+#[test]
+fn words_that_never_end_are_cut_off() {
+    let page = |words: &str| {
+        let sms = format!("{{% macro sms() %}}{words}{{% endmacro %}}");
+        let source = format!("{{% extends layout %}}{sms}");
+        templates()
+            .with_page(MessageKind::Delivered, Locale::En, &source)
+            .unwrap()
+            .render(MessageKind::Delivered, Channel::Sms, Locale::En, &order())
+            .unwrap_err()
+    };
+    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+    let error = lint::problem_of(&page(endless));
+    assert!(error.contains("fuel"), "{error}");
+    let error = lint::problem_of(&page(
+        "{% for a in range(90) %}{{ 'x' * 99999 }}{% endfor %}",
+    ));
+    assert!(error.contains("longer than"), "{error}");
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::testkit::{Act, MailSink, Stage as At, bounce_report};
 
-fn with_relay(config: &mut Config, sink: &MailSink) {
+pub(super) fn with_relay(config: &mut Config, sink: &MailSink) {
     config.email.transport = EmailTransport::Smtp;
     config.email.url = Some(SecretString::from(format!(
         "smtp://{}?tls=none",

@@ -11,6 +11,7 @@ mod retention;
 mod rotation;
 mod safe_mode;
 mod stub;
+mod templates;
 mod twilio;
 mod webhooks;
 

@@ -318,35 +318,41 @@ async fn every_message_is_previewed_in_both_languages_and_overrides_are_linted()
     let mut client = client(&stage).await;
     let listed = client.list_templates(v1::ListTemplatesRequest {}).await;
     let templates = listed.unwrap().into_inner().templates;
-    let overridden: Vec<_> = templates.iter().filter(|it| it.overridden).collect();
-    assert_eq!(overridden.len(), 1);
-    assert_eq!(overridden[0].kind, "DELIVERED");
+    let own: Vec<_> = templates
+        .iter()
+        .filter(|it| it.origin == "FOLDER")
+        .collect();
+    assert_eq!(own.len(), 3);
+    assert!(
+        own.iter()
+            .all(|it| it.kind == "DELIVERED" && it.locale == "en")
+    );
     for template in &templates {
-        for channel in ["EMAIL", "SMS", "PHONE"] {
-            let preview = client.preview_template(v1::PreviewTemplateRequest {
-                kind: template.kind.clone(),
-                channel: channel.to_owned(),
-                locale: template.locale.clone(),
-            });
-            let preview = preview.await.unwrap().into_inner();
-            assert!(!preview.text.is_empty(), "{template:?} {channel}");
-            match channel {
-                "EMAIL" => {
-                    assert!(!preview.subject.is_empty() && preview.html.contains("<html"));
-                    assert_eq!(preview.text.contains("绿茶"), preview.html.contains("绿茶"));
-                }
-                "SMS" => assert!((1..=3).contains(&preview.segments), "{preview:?}"),
-                _ => assert!(!preview.keys.is_empty() || preview.segments == 0),
+        let preview = client.preview_template(v1::PreviewTemplateRequest {
+            kind: template.kind.clone(),
+            channel: template.channel.clone(),
+            locale: template.locale.clone(),
+            ..v1::PreviewTemplateRequest::default()
+        });
+        let preview = preview.await.unwrap().into_inner();
+        assert!(!preview.text.is_empty(), "{template:?}");
+        match template.channel.as_str() {
+            "EMAIL" => {
+                assert!(!preview.subject.is_empty() && preview.html.contains("<html"));
+                assert_eq!(preview.text.contains("绿茶"), preview.html.contains("绿茶"));
             }
-            if template.locale == "zh-CN" && channel == "SMS" {
-                assert_eq!(preview.alphabet, "UCS2");
-            }
+            "SMS" => assert!((1..=3).contains(&preview.segments), "{preview:?}"),
+            _ => assert!(!preview.keys.is_empty() || preview.segments == 0),
+        }
+        if template.locale == "zh-CN" && template.channel == "SMS" {
+            assert_eq!(preview.alphabet, "UCS2");
         }
     }
     let wrong = client.preview_template(v1::PreviewTemplateRequest {
         kind: "SPAM".to_owned(),
         channel: "EMAIL".to_owned(),
         locale: "en".to_owned(),
+        ..v1::PreviewTemplateRequest::default()
     });
     assert_eq!(wrong.await.unwrap_err().code(), Code::InvalidArgument);
 

@@ -190,6 +190,9 @@ pub struct Delivery {
     pub provider_id: Option<String>,
     /// Class and code of the last failure, in our own words.
     pub last_error: String,
+    /// Version of the words that its tries are written with, 0 for those that are not in the database; none before the
+    /// first try.
+    pub template_version: Option<u32>,
     /// What the renderer needs besides the order.
     pub details: MessageDetails,
     /// When it was made.

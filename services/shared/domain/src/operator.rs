@@ -49,6 +49,12 @@ codes! {
         LeaveSafeMode = "LEAVE_SAFE_MODE",
         /// Found a message at its carrier, after a restore.
         Reconcile = "RECONCILE",
+        /// Wrote a version of a message's words.
+        CreateTemplate = "CREATE_TEMPLATE",
+        /// Had messages written with a version from then on.
+        ActivateTemplate = "ACTIVATE_TEMPLATE",
+        /// Had messages written with the words of the program or the folder again.
+        DeactivateTemplate = "DEACTIVATE_TEMPLATE",
     }
 }
 
@@ -83,6 +89,14 @@ codes! {
         OrderGone = "ORDER_GONE",
         /// A newer version of the program wrote it.
         Unreadable = "UNREADABLE",
+    }
+}
+
+codes! {
+    /// Why other words are not put in force.
+    pub enum TemplateRefusal {
+        /// Somebody else changed it since the caller looked.
+        ActiveChanged = "ACTIVE_CHANGED",
     }
 }
 
@@ -152,6 +166,7 @@ mod tests {
             attempts: 0,
             provider_id: None,
             last_error: String::new(),
+            template_version: None,
             details: MessageDetails::default(),
             create_time: DateTime::UNIX_EPOCH,
             finish_time: None,
@@ -164,7 +179,8 @@ mod tests {
         assert_eq!(
             words.join(" "),
             "REQUEUE REQUEUE_MANY RESOLVE_SENT RESOLVE_NOT_SENT HOLD_GATEWAY RELEASE_GATEWAY ALLOW_CONTACT DENY_CONTACT \
-             CREATE_WEBHOOK UPDATE_WEBHOOK DELETE_WEBHOOK ROTATE_WEBHOOK REPLAY_WEBHOOK TEST_WEBHOOK"
+             CREATE_WEBHOOK UPDATE_WEBHOOK DELETE_WEBHOOK ROTATE_WEBHOOK REPLAY_WEBHOOK TEST_WEBHOOK CREATE_TEMPLATE \
+             ACTIVATE_TEMPLATE DEACTIVATE_TEMPLATE"
         );
         let words: Vec<&str> = ActOutcome::ALL.iter().map(|it| it.as_str()).collect();
         assert_eq!(words.join(" "), "DONE ALREADY");

@@ -167,6 +167,13 @@ pub enum ReplyContent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<String>,
     },
+    /// A topic of Amazon SNS asks whether it is welcome to tell of bounces.
+    Subscription {
+        /// `arn:aws:sns:…`
+        topic: String,
+        /// Where to say that it is.
+        url: String,
+    },
     /// The recipient does not want to be written to by a channel, or wants to again.
     OptOut {
         /// Who.
@@ -230,6 +237,7 @@ impl ReplyContent {
             Self::StatusById { .. } => "STATUS_BY_ID",
             Self::Bounce { .. } => "BOUNCE",
             Self::OptOut { .. } => "OPT_OUT",
+            Self::Subscription { .. } => "SUBSCRIPTION",
             Self::Unreachable { .. } => "UNREACHABLE",
         }
     }
@@ -246,7 +254,7 @@ impl fmt::Debug for ReplyContent {
 pub struct Reply {
     /// Ours; the request id of the calls that it leads to.
     pub id: ReplyId,
-    /// Who brought it: `PAGE`, `SMS_GATEWAY`, `PHONE_GATEWAY`, `BOUNCE_FOLDER`, `MAIL_WEBHOOK`.
+    /// Who brought it: `PAGE`, `SMS_GATEWAY`, `PHONE_GATEWAY`, `BOUNCE_FOLDER`, `MAIL_WEBHOOK`, `MAIL_SNS`.
     pub source: String,
     /// The source's id of it; the same id a second time is the same reply.
     pub source_event_id: String,

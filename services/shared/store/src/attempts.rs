@@ -18,7 +18,7 @@ use crate::{
     delivery_rows::{end_deliveries, lock_standings, open_gates, padded},
     entity::{attempts, deliveries},
     error::{During, StoreError},
-    rows::At,
+    rows::{At, int},
     send_checks::Current,
 };
 
@@ -65,6 +65,8 @@ pub struct Start {
     pub attempt: AttemptId,
     /// What it counts for; nothing for letters, and nothing when an earlier try has counted.
     pub toll: Option<Toll>,
+    /// Version of the words that it is written with; kept with the delivery's first try.
+    pub template_version: u32,
 }
 
 /// Whether a try may be made.
@@ -152,7 +154,8 @@ impl Store {
             .passages(transaction, starts, &held, &current, now)
             .await?;
         let mut outcomes = HashMap::new();
-        let mut begun = Vec::new();
+        // By the version of words that they begin with; none where an earlier try has settled it.
+        let mut begun: BTreeMap<Option<u32>, Vec<Uuid>> = BTreeMap::new();
         let mut values = Vec::new();
         let mut superseded = Vec::new();
         let mut suppressed = Vec::new();
@@ -188,7 +191,11 @@ impl Store {
                 }
                 Some(row) => {
                     let number = row.attempts + 1;
-                    begun.push(row.id);
+                    let begins = row
+                        .template_version
+                        .is_none()
+                        .then_some(start.template_version);
+                    begun.entry(begins).or_default().push(row.id);
                     values.extend([
                         row.id.into(),
                         number.into(),
@@ -207,13 +214,17 @@ impl Store {
             outcomes.insert(start.delivery, outcome);
         }
         ATTEMPTS.insert(transaction, self.backend(), values).await?;
-        if !begun.is_empty() {
-            deliveries::Entity::update_many()
-                .col_expr(
-                    deliveries::Column::Attempts,
-                    sea_orm::sea_query::Expr::cust("attempts + 1"),
-                )
-                .filter(deliveries::Column::Id.is_in(padded(begun)))
+        for (version, ids) in begun {
+            let mut update = deliveries::Entity::update_many().col_expr(
+                deliveries::Column::Attempts,
+                sea_orm::sea_query::Expr::cust("attempts + 1"),
+            );
+            if let Some(version) = version {
+                let version = int(DOING, version)?;
+                update = update.col_expr(deliveries::Column::TemplateVersion, version.into());
+            }
+            update
+                .filter(deliveries::Column::Id.is_in(padded(ids)))
                 .exec(transaction)
                 .await
                 .during(DOING)?;

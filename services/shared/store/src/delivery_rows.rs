@@ -110,6 +110,10 @@ pub(crate) fn delivery(keys: &DataKeys, row: deliveries::Model) -> Result<Delive
         recipient: Recipient::new(DELIVERIES_RECIPIENT.open_text(keys, &row.id, &row.recipient)?),
         provider_id: row.provider_id,
         last_error: row.last_error,
+        template_version: row
+            .template_version
+            .map(|version| at.unsigned("template_version", version))
+            .transpose()?,
         create_time: row.create_time,
         finish_time: row.finish_time,
     })

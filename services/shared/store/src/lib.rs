@@ -67,6 +67,7 @@ mod sending_counts;
 mod sequence;
 mod stock;
 mod surveys;
+mod template_versions;
 #[cfg(feature = "testing")]
 #[expect(
     clippy::expect_used,
@@ -127,6 +128,7 @@ pub use resolutions::Resolution;
 pub use retention::{ClosedOrders, Purged};
 pub use safe_mode::SafeMode;
 pub use sequence::ChainHead;
+pub use template_versions::{TemplateKey, TemplateRecord, TemplateVersion};
 pub use tracking::Contact as RecordedContact;
 pub use webhooks::{
     NewWebhookEndpoint, REPLAY_MAX, ReplaySelection, Replayed, TestEvent, TooManyKeys,

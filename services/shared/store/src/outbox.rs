@@ -294,6 +294,7 @@ fn deliver<P>(
         attempts: 0,
         provider_id: None,
         last_error: "NO_ADDRESS: the customer cannot be reached by any channel".to_owned(),
+        template_version: None,
         details: message.details.clone(),
         create_time: now,
         finish_time: Some(now),

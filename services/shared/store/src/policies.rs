@@ -29,6 +29,8 @@ pub enum ReferenceKind {
     Prices,
     /// Customers.
     Customers,
+    /// Words of messages.
+    Templates,
 }
 
 impl ReferenceKind {
@@ -38,6 +40,7 @@ impl ReferenceKind {
             Self::Products => "products",
             Self::Prices => "prices",
             Self::Customers => "customers",
+            Self::Templates => "templates",
         }
     }
 }
@@ -53,6 +56,8 @@ pub struct ReferenceVersions {
     pub prices: i64,
     /// Customers.
     pub customers: i64,
+    /// Words of messages.
+    pub templates: i64,
 }
 
 /// Counts a change.
@@ -95,6 +100,7 @@ impl Store {
                 "products" => versions.products = row.version,
                 "prices" => versions.prices = row.version,
                 "customers" => versions.customers = row.version,
+                "templates" => versions.templates = row.version,
                 _ => {}
             }
         }

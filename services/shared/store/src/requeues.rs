@@ -363,6 +363,7 @@ fn next_generation(
         attempts: 0,
         provider_id: None,
         last_error: String::new(),
+        template_version: None,
         create_time: due_time,
         finish_time: None,
         ..old

@@ -114,6 +114,7 @@ fn push_unreadable(
         last_error:
             "UNREADABLE: no version of the program that is running knows this kind of message"
                 .to_owned(),
+        template_version: None,
         details: MessageDetails::default(),
         create_time: row.create_time,
         finish_time: Some(now),

@@ -100,6 +100,7 @@ async fn start(
             delivery: it.delivery.id,
             attempt: AttemptId::new_v7(now, &mut rng),
             toll: None,
+            template_version: 0,
         })
         .collect();
     store

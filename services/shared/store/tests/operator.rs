@@ -9,8 +9,8 @@ use countersign_domain::{
     order::Channel,
 };
 use countersign_store::{
-    ActCall, Acted, DeadLetterQuery, DispatchFacts, Finish, FreshIds, NextStep, Planned,
-    Resolution, Start, StartOutcome, Store, Verdict,
+    ActCall, Acted, DatabaseKind, DeadLetterQuery, DispatchFacts, Finish, FreshIds, NextStep,
+    Planned, Resolution, Start, StartOutcome, Store, Verdict,
     testing::{TestDatabase, shop::Shop},
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -70,6 +70,7 @@ async fn try_all(store: &Store, outcome: AttemptOutcome, state: DeliveryState) -
                 delivery: it.delivery.id,
                 attempt: AttemptId::new_v7(now, &mut rng),
                 toll: None,
+                template_version: 0,
             })
             .collect();
         let begun = store
@@ -299,6 +300,113 @@ async fn h_06_a_bulk_is_bounded_resumable_and_goes_out_ten_a_second() {
             assert_eq!(pair[1] - pair[0], Duration::milliseconds(100));
         }
     }
+}
+
+/// Dead letters of real orders, each so often that together there are fifty thousand.
+async fn fifty_thousand(database: &TestDatabase, orders: u64) {
+    let times = 50_000 / orders - 1;
+    let (id, key) = if database.store.kind() == DatabaseKind::Sqlite {
+        ("randomblob(16)", "randomblob(32)")
+    } else {
+        ("RANDOM_BYTES(16)", "RANDOM_BYTES(32)")
+    };
+    database
+        .execute(&format!(
+            "INSERT INTO deliveries (id, order_id, seq, kind, revision, round, channel, step, generation, dedupe_key, \
+             recipient, recipient_hash, state, due_time, attempts, last_error, details, create_time, finish_time, losses) \
+             WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {times}) \
+             SELECT {id}, order_id, 100 + n, kind, revision, round, channel, step, generation, {key}, \
+             recipient, recipient_hash, state, due_time, attempts, last_error, details, create_time, finish_time, losses \
+             FROM deliveries CROSS JOIN numbers WHERE state = 'DEAD' AND seq = 1",
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn h_06_fifty_thousand_are_requeued_ten_a_second_cancelled_half_way_and_resumed() {
+    use DeliveryState::Dead;
+    let database = match TestDatabase::server("TEST_MYSQL_URL").await {
+        Some(database) => database,
+        None => TestDatabase::sqlite().await,
+    };
+    let store = &database.store;
+    let mut shop = Shop::new(store.clone());
+    for _ in 0..250 {
+        shop.order(MAIL, None).await;
+    }
+    give_up_all(store).await;
+    // Only what the bulk brings is to be due.
+    database
+        .execute("UPDATE deliveries SET state = 'SENT' WHERE seq > 1")
+        .await;
+    fifty_thousand(&database, 250).await;
+    let dead = "SELECT COUNT(*) AS n FROM deliveries WHERE state = 'DEAD'";
+    assert_eq!(database.number(dead).await, 50_000);
+    let now = store.now().await.unwrap();
+    let asked = DeadLetterQuery {
+        channels: vec![Channel::Email],
+        ..query(&[Dead], 500)
+    };
+    let mut calls = 0_u16;
+    let mut bulk = async || {
+        calls += 1;
+        let mut rng = StdRng::from_os_rng();
+        let fresh: Vec<FreshIds> = (0..500)
+            .map(|_| FreshIds {
+                delivery: DeliveryId::new_v7(now, &mut rng),
+                act: CommitId::new_v7(now, &mut rng).as_uuid(),
+            })
+            .collect();
+        let mut call = call(store, 0, "wang").await;
+        call.request_hash[..2].copy_from_slice(&calls.to_be_bytes());
+        let bulk = store.requeue_deliveries(Channel::Email, &asked, &fresh, &call, now);
+        match bulk.await.unwrap() {
+            Acted::Answered(done, _) => done,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut requeued = 0;
+    for _ in 0..40 {
+        requeued += bulk().await.requeued;
+    }
+    // Whoever stops calling has cancelled the rest.
+    assert_eq!(requeued, 20_000);
+    assert_eq!(database.number(dead).await, 30_000);
+    // Whatever worker claims, at whatever moment: ten a second of them.
+    let token = CommitId::new_v7(now, &mut StdRng::from_os_rng()).as_uuid();
+    for seconds in [0_i64, 10, 30] {
+        let at = now + Duration::seconds(seconds);
+        let lease = Duration::hours(1);
+        let mut claimed = 0;
+        loop {
+            let some = store.claim_deliveries(token, Channel::Email, at, lease, 500);
+            let some = some.await.unwrap().len();
+            claimed += some;
+            if some == 0 {
+                break;
+            }
+        }
+        let before = if seconds == 30 { 10 } else { 0 };
+        let due = (seconds - before) * 10 + i64::from(seconds == 0);
+        assert_eq!(i64::try_from(claimed).unwrap(), due, "after {seconds} s");
+    }
+    // Calling again goes on where it was cut off.
+    let mut last = None;
+    while requeued < 50_000 {
+        let done = bulk().await;
+        assert!(done.requeued > 0, "{done:?}");
+        requeued += done.requeued;
+        last = done.last_due_time;
+    }
+    assert_eq!(requeued, 50_000);
+    assert_eq!(database.number(dead).await, 0);
+    assert_eq!(bulk().await.requeued, 0);
+    let spread = last.unwrap() - now;
+    assert_eq!(spread, Duration::milliseconds(49_999 * 100), "ten a second");
+    let made = "SELECT COUNT(*) AS n FROM deliveries WHERE generation = 2";
+    assert_eq!(database.number(made).await, 50_000);
+    let acts = "SELECT COUNT(*) AS n FROM operator_acts WHERE action = 'REQUEUE'";
+    assert_eq!(database.number(acts).await, 50_000, "each is on record");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Workers that are killed again and again while orders come in.
+//! Workers that are killed again and again while orders come in. Ten minutes of it:
+//! `COUNTERSIGN_KILL_ROUNDS=600 cargo test -p countersign-e2e --test e2e c_12_workers`.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
     history::History,
+    schedules::setting,
     stage::{LEASE, Stage, Stop},
 };
 
@@ -18,7 +20,7 @@ async fn c_12_workers_that_are_killed_again_and_again_lose_nothing_and_double_no
     let mut stage = Stage::on(TestDatabase::sqlite().await).await;
     let mut history = History::default();
     let mut rng = StdRng::seed_from_u64(12);
-    for round in 0..10 {
+    for round in 0..setting("COUNTERSIGN_KILL_ROUNDS", 10) {
         stage.order(round % 3 != 1, round % 3 != 2).await;
         let workers = [stage.worker(None), stage.worker(None)];
         // Long enough to begin something, too short to end everything.

@@ -39,7 +39,7 @@ const STEPS: [&str; 12] = [
     clippy::disallowed_methods,
     reason = "tests are told by the environment how long to go on"
 )]
-fn setting(variable: &str, usual: u64) -> u64 {
+pub(super) fn setting(variable: &str, usual: u64) -> u64 {
     let given = std::env::var(variable).ok();
     given.map_or(usual, |text| text.parse().unwrap())
 }

@@ -81,6 +81,23 @@ mod tests {
         assert_eq!(Reply::parse(&[b"250 ok"]).unwrap().codes(), "250");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn i_11_whatever_a_relay_says_is_read_or_refused(
+            lines in proptest::collection::vec("[2-5][0-9]{2}[ -]([245][.][0-9]{1,9}[.][0-9]{1,9} )?\\PC{0,40}|\\PC{0,40}", 0..8),
+        ) {
+            let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+            if let Some(reply) = Reply::parse(&lines) {
+                proptest::prop_assert!((200..600).contains(&reply.code));
+                proptest::prop_assert!(reply.codes().len() <= 40);
+                proptest::prop_assert_eq!(reply.lines.len(), lines.len());
+            }
+            for line in lines {
+                continues(line);
+            }
+        }
+    }
+
     #[test]
     fn nonsense_is_not_a_reply() {
         for lines in [

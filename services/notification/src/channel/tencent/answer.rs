@@ -164,3 +164,17 @@ fn is_code(code: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphabetic() || byte == b'.')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::tests::fuzz;
+
+    proptest::proptest! {
+        #[test]
+        fn i_11_answers_are_classed(answer in fuzz::answers()) {
+            let outcome = fuzz::soon(|| classify(Ok(answer), "attempt"));
+            proptest::prop_assert!(fuzz::is_short(outcome.reason()), "{outcome:?}");
+        }
+    }
+}

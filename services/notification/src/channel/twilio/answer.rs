@@ -114,3 +114,17 @@ fn refused(status: u16, answer: &Answer) -> Outcome {
         (_, None) => Outcome::permanent(reason(ReasonCode::MessageRefused)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::tests::fuzz;
+
+    proptest::proptest! {
+        #[test]
+        fn i_11_answers_are_classed(answer in fuzz::answers()) {
+            let outcome = fuzz::soon(|| classify(&answer, Kind::Sms, "AC1", "+8613912345678"));
+            proptest::prop_assert!(fuzz::is_short(outcome.reason()), "{outcome:?}");
+        }
+    }
+}

@@ -120,7 +120,7 @@ async fn a_yes_is_handed_over_once_and_shown_until_and_after_it_is_applied() {
         "You confirmed this order.",
         "on this page",
         &number,
-        &format!("Delivery note {number}/1"),
+        &format!("Delivery note {number}-1"),
         "2 kinds of goods, 3 units",
         "Please pay the driver 254.80 CNY.",
         "Promised by",
@@ -329,6 +329,52 @@ async fn f_15_every_bad_link_gets_the_same_answer() {
     assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]));
     assert!(!bodies[0].0.contains_key("set-cookie"));
     assert!(page.has("WEB-1001"));
+}
+
+#[tokio::test]
+async fn f_15_bad_links_of_every_kind_take_the_same_time() {
+    let mut stage = Stage::new().await;
+    let (id, _) = opened(&mut stage).await;
+    let good = stage.token(id);
+    let flipped = if good.starts_with('A') { "B" } else { "A" };
+    let kinds = [
+        format!("{flipped}{}", &good[1..]),
+        stage.key.link_token(id, 2),
+        "AAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+        "x".to_owned(),
+    ];
+    let client = client();
+    let mut times = vec![Vec::new(); kinds.len()];
+    for _ in 0..60 {
+        // In turn, so that whatever else the machine does falls on all of them.
+        for (token, times) in kinds.iter().zip(&mut times) {
+            let begun = std::time::Instant::now();
+            let url = format!("{}/o/{token}", stage.url);
+            let answer = client.get(url).send().await.unwrap();
+            let status = answer.status();
+            answer.bytes().await.unwrap();
+            // The limit for one client is not what is measured.
+            if status == 429 {
+                tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+                continue;
+            }
+            assert_eq!(status, 404);
+            times.push(begun.elapsed());
+        }
+    }
+    let medians: Vec<std::time::Duration> = times
+        .iter_mut()
+        .map(|times| {
+            assert!(times.len() >= 10, "{}", times.len());
+            times.sort_unstable();
+            times[times.len() / 2]
+        })
+        .collect();
+    let (fast, slow) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+    assert!(
+        slow.saturating_sub(*fast) < std::time::Duration::from_millis(10),
+        "{medians:?}"
+    );
 }
 
 #[tokio::test]

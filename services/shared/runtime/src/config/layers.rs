@@ -13,7 +13,7 @@ use super::{ConfigError, read};
 const PREFIX: &str = "COUNTERSIGN__";
 
 /// Secrets that may stand in a file of their own: section, key, key of the file.
-const SECRETS: [(&str, &str, &str); 22] = [
+const SECRETS: [(&str, &str, &str); 33] = [
     ("database", "url", "url_file"),
     ("email", "url", "url_file"),
     ("email.dkim", "private_key", "private_key_file"),
@@ -33,6 +33,41 @@ const SECRETS: [(&str, &str, &str); 22] = [
     ("sms.twilio", "api_key_secret", "api_key_secret_file"),
     ("phone.twilio", "auth_token", "auth_token_file"),
     ("phone.twilio", "api_key_secret", "api_key_secret_file"),
+    ("sms.fallback", "secret", "secret_file"),
+    ("phone.fallback", "secret", "secret_file"),
+    (
+        "sms.fallback.alibaba",
+        "access_key_secret",
+        "access_key_secret_file",
+    ),
+    (
+        "sms.fallback.alibaba",
+        "callback_secret",
+        "callback_secret_file",
+    ),
+    (
+        "phone.fallback.alibaba",
+        "access_key_secret",
+        "access_key_secret_file",
+    ),
+    (
+        "phone.fallback.alibaba",
+        "callback_secret",
+        "callback_secret_file",
+    ),
+    ("sms.fallback.tencent", "secret_key", "secret_key_file"),
+    ("sms.fallback.twilio", "auth_token", "auth_token_file"),
+    (
+        "sms.fallback.twilio",
+        "api_key_secret",
+        "api_key_secret_file",
+    ),
+    ("phone.fallback.twilio", "auth_token", "auth_token_file"),
+    (
+        "phone.fallback.twilio",
+        "api_key_secret",
+        "api_key_secret_file",
+    ),
     ("links", "key", "key_file"),
     ("email.bounces", "previous_secret", "previous_secret_file"),
     ("sms", "previous_secret", "previous_secret_file"),

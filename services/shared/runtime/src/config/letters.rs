@@ -22,7 +22,8 @@ pub struct Dkim {
     pub private_key_file: Option<PathBuf>,
 }
 
-/// How the worker hears of letters that did not arrive, by a mailbox folder or a webhook or both.
+/// How the worker hears of letters that did not arrive, by a mailbox folder, a webhook, topics of Amazon SNS,
+/// or several of them.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bounces {
@@ -41,4 +42,6 @@ pub struct Bounces {
     pub previous_secret: Option<SecretString>,
     /// A file that holds it, instead of `previous_secret`.
     pub previous_secret_file: Option<PathBuf>,
+    /// Topics of Amazon SNS that may report bounces to `/callbacks/bounces/sns`, as `arn:aws:sns:{region}:{account}:{name}`.
+    pub sns_topics: Vec<String>,
 }

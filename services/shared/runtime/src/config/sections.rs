@@ -222,6 +222,20 @@ pub struct Gateway {
     pub tencent: Option<Tencent>,
     /// The account at Twilio, when that is the transport.
     pub twilio: Twilio,
+    /// A second account, whose transport is named. It is used while the first one is left alone.
+    pub fallback: Option<Box<Gateway>>,
+}
+
+impl Gateway {
+    /// The account, and the one behind it.
+    pub fn accounts(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.fallback.as_deref())
+    }
+
+    /// The one of both that has a transport.
+    pub fn with_transport(&self, transport: GatewayTransport) -> Option<&Self> {
+        self.accounts().find(|it| it.transport == transport)
+    }
 }
 
 /// What links and codes are derived from. See [`Links::key_or_create`] for the key of a development machine.

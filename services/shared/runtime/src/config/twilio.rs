@@ -66,7 +66,7 @@ pub(super) fn check(config: &Config, gateway: &Gateway, section: &str, problems:
         return;
     }
     let twilio = &gateway.twilio;
-    let is_text = section == "sms";
+    let is_text = section.starts_with("sms");
     let mut unless = |holds: bool, key: &str, message: &str| {
         problems.unless(holds, &format!("{section}.twilio.{key}"), message);
     };

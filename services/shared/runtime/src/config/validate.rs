@@ -31,10 +31,16 @@ impl Config {
         self.check_notification(&mut problems);
         self.check_callers(&mut problems);
         self.check_email(&mut problems);
-        check_gateway(&self.sms, "sms", &mut problems);
-        check_gateway(&self.phone, "phone", &mut problems);
-        twilio::check(self, &self.sms, "sms", &mut problems);
-        twilio::check(self, &self.phone, "phone", &mut problems);
+        for (gateway, section) in [(&self.sms, "sms"), (&self.phone, "phone")] {
+            check_gateway(gateway, section, &mut problems);
+            twilio::check(self, gateway, section, &mut problems);
+            if let Some(fallback) = &gateway.fallback {
+                let inner = format!("{section}.fallback");
+                check_gateway(fallback, &inner, &mut problems);
+                twilio::check(self, fallback, &inner, &mut problems);
+                check_fallback(gateway, fallback, &inner, &mut problems);
+            }
+        }
         self.limits.check(&mut problems);
         self.sending.check(&mut problems);
         self.check_rest(&mut problems);
@@ -214,7 +220,10 @@ impl Config {
             "must be an address",
         );
         problems.unless(
-            bounces.address.is_some() || (bounces.maildir.is_none() && bounces.secret.is_none()),
+            bounces.address.is_some()
+                || (bounces.maildir.is_none()
+                    && bounces.secret.is_none()
+                    && bounces.sns_topics.is_empty()),
             "email.bounces.address",
             "is needed for hearing of bounces: they are recognised by it",
         );
@@ -230,6 +239,11 @@ impl Config {
                 .is_none_or(is_webhook_secret),
             "email.bounces.previous_secret",
             "must be whsec_ and 24 to 64 bytes in base64",
+        );
+        problems.unless(
+            bounces.sns_topics.iter().all(|topic| is_sns_topic(topic)),
+            "email.bounces.sns_topics",
+            "must be topics of the form arn:aws:sns:{region}:{account}:{name}",
         );
     }
 
@@ -308,6 +322,31 @@ fn check_gateway(gateway: &Gateway, section: &str, problems: &mut Problems) {
     }
 }
 
+/// Which second account may stand behind a first one. Each cloud tells both apart by its callbacks' address alone, so there is one
+/// of each.
+fn check_fallback(first: &Gateway, second: &Gateway, section: &str, problems: &mut Problems) {
+    problems.unless(
+        first.transport != GatewayTransport::Mailbox,
+        section,
+        "stands behind no account: the channel's own transport is mailbox",
+    );
+    problems.unless(
+        second.transport != GatewayTransport::Mailbox,
+        &format!("{section}.transport"),
+        "must name how the second account is reached",
+    );
+    problems.unless(
+        second.transport != first.transport || second.transport == GatewayTransport::Gateway,
+        &format!("{section}.transport"),
+        "must be another one than the first account's, unless both are gateway",
+    );
+    problems.unless(
+        second.fallback.is_none(),
+        &format!("{section}.fallback"),
+        "there is no third account",
+    );
+}
+
 /// The Standard Webhooks specification: 24 to 64 random bytes, in base64 behind the prefix.
 fn is_webhook_secret(secret: &SecretString) -> bool {
     secret
@@ -315,6 +354,13 @@ fn is_webhook_secret(secret: &SecretString) -> bool {
         .strip_prefix("whsec_")
         .and_then(|key| STANDARD.decode(key).ok())
         .is_some_and(|bytes| (24..=64).contains(&bytes.len()))
+}
+
+fn is_sns_topic(topic: &str) -> bool {
+    let parts: Vec<&str> = topic.split(':').collect();
+    let full = parts.len() == 6 && parts.iter().all(|part| !part.is_empty());
+    let known = ["aws", "aws-cn", "aws-us-gov"].iter();
+    full && parts[0] == "arn" && parts[2] == "sns" && known.copied().any(|it| it == parts[1])
 }
 
 /// These are shown and logged as they are, so they must not hold a password.

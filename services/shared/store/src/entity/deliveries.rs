@@ -28,6 +28,7 @@ pub struct Model {
     pub create_time: DateTimeUtc,
     pub finish_time: Option<DateTimeUtc>,
     pub losses: i32,
+    pub template_version: Option<i32>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

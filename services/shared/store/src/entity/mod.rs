@@ -44,6 +44,8 @@ pub mod service_packs;
 pub mod stock;
 pub mod surveyed_customers;
 pub mod surveys;
+pub mod template_versions;
+pub mod templates;
 pub mod timers;
 pub mod tracking_events;
 pub mod turns;
