@@ -61,8 +61,8 @@ impl Carriers {
             gateway: GatewayStub::start(SECRET).await,
             partner: GatewayStub::start(SECRET).await,
         };
-        let unknown = format!("550 5.1.1 <{EMAIL}> {NAME} is unknown here\r\n");
-        carriers.relay.once(Stage::Rcpt, Act::Reply(unknown));
+        let spam = format!("554 5.7.1 {NAME} <{EMAIL}> is not written to like this\r\n");
+        carriers.relay.once(Stage::Data, Act::Reply(spam));
         let refusal = json!({"code": "content_refused", "message": format!("{PHONE}: {WORDS}")});
         let refusal = Answer::Status(400, String::new(), refusal.to_string());
         carriers.gateway.once(refusal);

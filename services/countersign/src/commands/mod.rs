@@ -10,6 +10,7 @@ pub(crate) mod audit;
 pub(crate) mod bench;
 mod check_config;
 pub(crate) mod erase_customer;
+pub(crate) mod gateway;
 pub(crate) mod import;
 mod migrate;
 mod notification_worker;
@@ -42,13 +43,13 @@ pub(crate) async fn run(
         Command::DeadLetters(args) => operator::dead_letters(args, config).await,
         Command::Requeue(args) => operator::requeue(args, config).await,
         Command::Resolve(args) => operator::resolve(args, config).await,
-        Command::Gateway(command) => operator::gateway(command, config).await,
+        Command::Gateway(command) => gateway::gateway(command, config).await,
         Command::SafeMode(command) => safe_mode::run(command, config).await,
         Command::Retention(command) => retention::run(command, config).await,
         Command::Reconcile(args) => Box::pin(safe_mode::ask(args, config)).await,
         Command::Refusals(args) => refusals::run(args, config).await,
-        Command::StopSending(args) => operator::stop_sending(args, config).await,
-        Command::ResumeSending(args) => operator::resume_sending(args, config).await,
+        Command::StopSending(args) => gateway::stop_sending(args, config).await,
+        Command::ResumeSending(args) => gateway::resume_sending(args, config).await,
         Command::EraseCustomer(args) => erase_customer::run(args, config).await,
         Command::Audit(command) => audit::run(command, config).await,
         Command::Template(command) => Box::pin(template::run(command, config)).await,

@@ -1,7 +1,5 @@
 //! The company's own words in versions: which there are, and which is in force.
 
-use std::convert::Infallible;
-
 use chrono::{DateTime, Utc};
 use countersign_domain::{
     operator::{ActKind, ActOutcome, TemplateRefusal},
@@ -144,7 +142,7 @@ impl Store {
         source: &str,
         call: &ActCall,
         now: DateTime<Utc>,
-    ) -> Result<Acted<TemplateVersion, Infallible>, StoreError> {
+    ) -> Result<Acted<TemplateVersion, std::convert::Infallible>, StoreError> {
         self.act(|| async move {
             let transaction = self.begin_write().await?;
             let result = self
@@ -162,7 +160,7 @@ impl Store {
         source: &str,
         call: &ActCall,
         now: DateTime<Utc>,
-    ) -> Result<Acted<TemplateVersion, Infallible>, StoreError> {
+    ) -> Result<Acted<TemplateVersion, std::convert::Infallible>, StoreError> {
         const DOING: &str = "write a version of a template";
         match earlier::<Touched>(transaction, &self.keys, call).await? {
             Earlier::Other => return Ok(Acted::OtherRequest),
