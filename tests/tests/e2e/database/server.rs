@@ -127,7 +127,8 @@ async fn b_10_b_11_a_server_that_stands_still_or_is_killed_loses_nothing_that_wa
     let mut acknowledged = BTreeMap::new();
     for caller in known {
         assert!(caller.failed > 0, "it was not felt");
-        let late = DEADLINE + Duration::from_secs(1);
+        // A busy machine wakes late; a call that waited for the server would have taken the whole standstill.
+        let late = DEADLINE + Duration::from_secs(3);
         assert!(caller.longest < late, "{:?}", caller.longest);
         let last = caller.last.unwrap();
         assert!(
