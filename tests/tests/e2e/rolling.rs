@@ -94,7 +94,7 @@ fn spawn(
         .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "error")
         .env("COUNTERSIGN__SHUTDOWN__NOTICE_SECONDS", "1")
         // However slow the machine is: what is tested is the restart.
-        .env("COUNTERSIGN__ORDER__REQUEST_TIMEOUT_MS", "60000")
+        .env("COUNTERSIGN__LIMITS__CALL_DEADLINE_MS", "60000")
         .envs(settings.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
