@@ -73,6 +73,7 @@ impl Load {
         let caller = Caller::of(request.extensions()).map_or("", Caller::name);
         if let Err(refused) = self.quotas.take(caller, 1, arrived) {
             self.metrics.over_quota(Quota::CallsPerSecond);
+            refusal::hear_out(request.into_body()).await;
             return refused.status().into_http();
         }
         let deadline = Deadline::of(request.headers(), arrived, self.deadline_max);
@@ -84,6 +85,7 @@ impl Load {
             }
             Waited::Shed(reason) => {
                 self.metrics.shed(reason);
+                refusal::hear_out(request.into_body()).await;
                 return Refused::overloaded(self.turns.pause()).status().into_http();
             }
         };

@@ -1,9 +1,12 @@
 //! How a call is told to come again later: a code, and when.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, time::Duration};
 
+use tokio::time::timeout;
 use tonic::{
     Code, Status,
+    body::Body,
+    codegen::Body as _,
     metadata::{MetadataMap, MetadataValue},
 };
 use tonic_types::{ErrorDetails, QuotaViolation, StatusExt as _};
@@ -16,6 +19,28 @@ pub const DOMAIN: &str = "countersign";
 pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// Whoever would have to wait longer than this is told not to repeat the call by itself.
 const PUSHBACK_MAX: Duration = Duration::from_mins(1);
+
+/// How long the rest of a refused call is waited for; it comes in the same packet, nearly always.
+const HEARING: Duration = Duration::from_millis(10);
+/// How much of it is read.
+const HEARD_BYTES_MAX: usize = 256 * 1024;
+
+/// Reads what the caller sends with a call that is refused. Left unread, it would arrive at a stream that is over: HTTP/2 takes
+/// that for a breach of the protocol, and a connection on which many calls were refused would be ended.
+pub(crate) async fn hear_out(body: Body) {
+    let mut body = pin!(body);
+    let heard = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
+            bytes += frame.data_ref().map_or(0, |data| data.len());
+            if bytes > HEARD_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Whoever sends slowly is not waited for.
+    timeout(HEARING, heard).await.ok();
+}
 
 /// Why a call is refused although nothing is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
