@@ -19,6 +19,7 @@ use crate::{
     entity::deliveries,
     error::{During, StoreError},
     leases::give_back,
+    rows::columns,
 };
 
 /// How long a row that this program cannot read is left to a newer one (RELIABILITY, H-03).
@@ -37,7 +38,8 @@ pub(crate) fn claim_sql(kind: DatabaseKind, limit: u64) -> String {
         ),
     };
     format!(
-        "SELECT * FROM deliveries{hint} WHERE state = ? AND channel = ? AND due_time <= ? ORDER BY due_time, id LIMIT {limit}{lock}"
+        "SELECT {} FROM deliveries{hint} WHERE state = ? AND channel = ? AND due_time <= ? ORDER BY due_time, id LIMIT {limit}{lock}",
+        columns::<deliveries::Entity>("")
     )
 }
 

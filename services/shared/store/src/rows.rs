@@ -3,9 +3,19 @@
 use std::{fmt::Display, str::FromStr};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use sea_orm::{EntityTrait, IdenStatic as _, Iterable as _};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{connection::DatabaseKind, error::StoreError};
+
+/// The columns of a table as this program knows them, each behind the prefix. A star would mean another list to the server
+/// than to a prepared statement that was made before a newer program added a column.
+pub(crate) fn columns<E: EntityTrait>(prefix: &str) -> String {
+    let names: Vec<String> = E::Column::iter()
+        .map(|column| format!("{prefix}`{}`", column.as_str()))
+        .collect();
+    names.join(", ")
+}
 
 /// Where a value was read.
 #[derive(Clone, Copy)]

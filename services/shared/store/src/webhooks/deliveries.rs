@@ -18,7 +18,7 @@ use crate::{
     delivery_rows::padded,
     entity::{webhook_deliveries, webhook_endpoints},
     error::{During, StoreError},
-    rows::At,
+    rows::{At, columns},
 };
 
 /// One event for one partner.
@@ -81,8 +81,9 @@ fn claim_sql(kind: DatabaseKind, limit: u64) -> String {
         ),
     };
     format!(
-        "SELECT * FROM webhook_deliveries{hint} WHERE endpoint_id = ? AND state = ? AND due_time <= ? \
-         ORDER BY due_time, id LIMIT {limit}{lock}"
+        "SELECT {} FROM webhook_deliveries{hint} WHERE endpoint_id = ? AND state = ? AND due_time <= ? \
+         ORDER BY due_time, id LIMIT {limit}{lock}",
+        columns::<webhook_deliveries::Entity>("")
     )
 }
 
@@ -92,10 +93,13 @@ impl Store {
         &self,
         now: DateTime<Utc>,
     ) -> Result<Vec<WebhookEndpoint>, StoreError> {
-        let sql = "SELECT * FROM webhook_endpoints e WHERE e.state = ? \
-                   AND (e.paused_until IS NULL OR e.paused_until <= ?) \
-                   AND EXISTS (SELECT 1 FROM webhook_deliveries d \
-                               WHERE d.endpoint_id = e.id AND d.state = ? AND d.due_time <= ?)";
+        let sql = format!(
+            "SELECT {} FROM webhook_endpoints e WHERE e.state = ? \
+             AND (e.paused_until IS NULL OR e.paused_until <= ?) \
+             AND EXISTS (SELECT 1 FROM webhook_deliveries d \
+                         WHERE d.endpoint_id = e.id AND d.state = ? AND d.due_time <= ?)",
+            columns::<webhook_endpoints::Entity>("e.")
+        );
         webhook_endpoints::Entity::find()
             .from_raw_sql(Statement::from_sql_and_values(
                 self.backend(),
