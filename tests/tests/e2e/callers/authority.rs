@@ -50,7 +50,7 @@ impl Authority {
     /// For the services, at this machine.
     pub(super) fn server(&self) -> Issued {
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        self.issue(params)
+        self.issue(&params)
     }
 
     /// For a caller.
@@ -63,10 +63,10 @@ impl Authority {
             But::Expired => params.not_after = date_time_ymd(2020, 1, 1),
             But::Revoked => params.serial_number = Some(SerialNumber::from(REVOKED)),
         }
-        self.issue(params)
+        self.issue(&params)
     }
 
-    fn issue(&self, params: CertificateParams) -> Issued {
+    fn issue(&self, params: &CertificateParams) -> Issued {
         let key = KeyPair::generate().unwrap();
         Issued {
             certificate: params.signed_by(&key, &self.0).unwrap().pem(),

@@ -41,7 +41,7 @@ async fn call(connection: &Connection, path: &str) -> Result<(), Status> {
     client
         .ready()
         .await
-        .map_err(|error| Status::unavailable(format!("{:?}", error)))?;
+        .map_err(|error| Status::unavailable(format!("{error:?}")))?;
     let path = path.parse().unwrap();
     let codec = ProstCodec::<(), ()>::default();
     let answer = client.unary(Request::new(()), path, codec);

@@ -1,9 +1,8 @@
 //! What finds no place is refused at once, and what nobody waits for any more is not done.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use countersign_e2e::order_builder;
-use countersign_proto::v1;
 use countersign_store::testing::TestDatabase;
 use futures::future::join_all;
 use tokio::task::JoinSet;

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use tonic::{
     Code, Status,
     body::Body,
-    codegen::Body as _,
+    codegen::{Body as _, Bytes},
     metadata::{MetadataMap, MetadataValue},
 };
 use tonic_types::{ErrorDetails, QuotaViolation, StatusExt as _};
@@ -32,7 +32,7 @@ pub(crate) async fn hear_out(body: Body) {
     let heard = async {
         let mut bytes = 0;
         while let Some(Ok(frame)) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
-            bytes += frame.data_ref().map_or(0, |data| data.len());
+            bytes += frame.data_ref().map_or(0, Bytes::len);
             if bytes > HEARD_BYTES_MAX {
                 return;
             }
