@@ -321,7 +321,7 @@ impl Run {
         self.deliver(&second).await;
         self.operate(&first).await;
         self.until("the partner hears of it", async || {
-            (self.carriers.partner.seen().len() > 5).then_some(())
+            (self.carriers.partner.seen().len() > 2).then_some(())
         })
         .await;
 
