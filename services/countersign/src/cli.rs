@@ -64,7 +64,7 @@ pub(crate) enum Command {
     SafeMode(SafeModeCommand),
     /// In safe mode: asks the carriers about every message that would be sent, and settles those that they have.
     Reconcile(ReconcileArgs),
-    /// Takes away what is older than [retention] says; the workers do so by themselves.
+    /// Takes away what is older than the section `retention` says; the workers do so by themselves.
     #[command(subcommand)]
     Retention(RetentionCommand),
     /// Shows what callers were refused, by the minute.
