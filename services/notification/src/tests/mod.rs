@@ -158,10 +158,10 @@ impl Stage {
     }
 }
 
-/// Asks until the answer is right, for ten seconds.
+/// Asks until the answer is right, for a minute: a claim that came to nothing ends with its lease.
 async fn eventually<F: Future<Output = Result<T, String>>, T>(ask: impl Fn() -> F) -> T {
     let mut last = String::new();
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         match ask().await {
             Ok(found) => return found,
             Err(found) => last = found,
