@@ -45,11 +45,18 @@ struct Rule {
     times: u32,
 }
 
+/// A statement, shortened, and the number of the connection that it came by.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) connection: u32,
+    pub(super) text: String,
+}
+
 #[derive(Debug, Default)]
 struct State {
     rules: Vec<Rule>,
-    /// All statements since the last look, shortened.
-    said: Vec<String>,
+    /// All statements since the last look.
+    said: Vec<Said>,
     connections: u32,
     broken: u32,
 }
@@ -105,7 +112,7 @@ impl Proxy {
     }
 
     /// What was said since it was asked last.
-    pub(super) fn said(&self) -> Vec<String> {
+    pub(super) fn said(&self) -> Vec<Said> {
         std::mem::take(&mut self.lock().said)
     }
 
@@ -121,6 +128,7 @@ impl Proxy {
 
 /// One connection.
 struct Talk {
+    number: u32,
     client: TcpStream,
     server: TcpStream,
     state: Arc<Mutex<State>>,
@@ -145,11 +153,13 @@ impl Talk {
         };
         client.set_nodelay(true).ok();
         server.set_nodelay(true).ok();
-        state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .connections += 1;
+        let number = {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.connections += 1;
+            state.connections
+        };
         let talk = Self {
+            number,
             client,
             server,
             state,
@@ -271,7 +281,10 @@ impl Talk {
             rule.fault
         });
         state.broken += u32::from(fault.is_some());
-        state.said.push(short.clone());
+        state.said.push(Said {
+            connection: self.number,
+            text: short.clone(),
+        });
         self.transaction.push(short);
         fault
     }
