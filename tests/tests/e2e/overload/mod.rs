@@ -3,6 +3,7 @@
 mod attacks;
 mod connections;
 mod fairness;
+mod pool;
 mod service_config;
 mod shedding;
 
