@@ -19,6 +19,9 @@ use crate::metrics::Metrics;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(10);
+/// Erasures are written into the file with each anchor of so long afterwards: the worker that should have been first may have
+/// died before it wrote. Lines that are there twice do no harm.
+const OVERLAP: TimeDelta = TimeDelta::days(7);
 
 /// Makes anchors.
 pub(crate) struct Anchors {
@@ -93,7 +96,7 @@ impl Anchors {
         let mut text = String::new();
         for erasure in self
             .store
-            .list_erasures_since(claim.last_time())
+            .list_erasures_since(claim.last_time().map(|last| last - OVERLAP))
             .await
             .context("list erasures")?
         {

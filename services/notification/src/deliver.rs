@@ -162,6 +162,7 @@ impl Courier {
         results: &mpsc::Sender<Finish>,
         lifecycle: &Lifecycle,
     ) -> Result<usize, StoreError> {
+        let asked = tokio::time::Instant::now();
         let Some(now) = self.alive.may_send().await? else {
             return Ok(0);
         };
@@ -177,7 +178,7 @@ impl Courier {
         failpoint::hit("claimed");
         let count = claimed.len();
         let ids: Vec<DeliveryId> = claimed.iter().map(|it| it.delivery.id).collect();
-        let jobs = match self.prepare(account, token, claimed, now).await {
+        let jobs = match self.prepare(account, token, claimed, (now, asked)).await {
             Ok(jobs) => jobs,
             Err(error) => {
                 // Nothing has been begun, whatever the database has on record.
@@ -202,7 +203,7 @@ impl Courier {
         account: &Account,
         token: Uuid,
         claimed: Vec<Claimed>,
-        now: DateTime<Utc>,
+        (now, asked): (DateTime<Utc>, tokio::time::Instant),
     ) -> Result<Vec<Job>, StoreError> {
         // Read before the last check: what is rendered is what the check found to be in force.
         let facts = self.facts(&claimed).await?;
@@ -214,6 +215,8 @@ impl Courier {
                 .last()
                 .is_some_and(|last| last.outcome == AttemptOutcome::InDoubt)
         });
+        // Whatever took long until here counts: a lease that has ended meanwhile is somebody else's by now.
+        let now = now + asked.elapsed();
         let started = self.start(account, token, &fresh, &facts, now).await?;
         let mut jobs: Vec<Job> = fresh
             .into_iter()

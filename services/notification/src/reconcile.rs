@@ -75,10 +75,13 @@ pub async fn reconcile(
     let own = &config.notification;
     let metrics = Metrics::new();
     let transports = Transports::of(config, store, link_key, &ids)?;
+    // Carriers that know a message by its words are asked with those that are in force.
+    let library = Library::of(&config.templates, store)?;
+    library.look().await?;
     let courier = Courier {
         alive: Alive::onlooker(store.clone(), ids.clone(), metrics.clone()),
         store: store.clone(),
-        library: Arc::new(Library::of(&config.templates, store)?),
+        library: Arc::new(library),
         writer: Writer {
             link_key: link_key.clone(),
             public_url: own.public_url.trim_end_matches('/').to_owned(),

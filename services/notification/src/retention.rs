@@ -23,7 +23,12 @@ const ORDERS_EVERY: TimeDelta = TimeDelta::hours(24);
 /// Orders of one look.
 const ORDERS_MAX: u64 = 1_000;
 
-const BY_TIME: [Retained; 3] = [Retained::Requests, Retained::Mailbox, Retained::Replies];
+const BY_TIME: [Retained; 4] = [
+    Retained::Requests,
+    Retained::Mailbox,
+    Retained::Replies,
+    Retained::Refusals,
+];
 const BY_ORDER: [Retained; 3] = [Retained::Tracking, Retained::Attempts, Retained::Deliveries];
 
 /// Rows that were taken away, by kind.
@@ -35,6 +40,7 @@ fn kept(settings: &config::Retention, retained: Retained) -> TimeDelta {
         Retained::Requests => settings.requests_days,
         Retained::Mailbox => settings.mailbox_days,
         Retained::Replies => settings.replies_days,
+        Retained::Refusals => settings.refusals_days,
         Retained::Webhooks => settings.webhooks_days,
         Retained::Attempts => settings.attempts_days,
         Retained::Deliveries => settings.deliveries_days,
@@ -78,11 +84,15 @@ impl RetentionKeeper {
         if !store.take_turn(JOB, process, EVERY, look.now).await? {
             return Ok(());
         }
-        let orders = store
-            .take_turn(ORDERS_JOB, process, ORDERS_EVERY, look.now)
-            .await?;
         let settings = self.settings();
-        let swept = sweep(store, &settings, orders, false, soft).await?;
+        let mut swept = sweep_by_time(store, &settings, false, soft).await?;
+        // Its turn is taken when the rest is done, or an error there would cost it a day.
+        if store
+            .take_turn(ORDERS_JOB, process, ORDERS_EVERY, look.now)
+            .await?
+        {
+            sweep_orders(store, &settings, false, soft, &mut swept).await?;
+        }
         for (retained, rows) in swept {
             if rows > 0 {
                 tracing::info!(kind = %retained, rows, "took away what was old");
@@ -111,7 +121,17 @@ impl RetentionKeeper {
 pub async fn sweep(
     store: &Store,
     settings: &config::Retention,
-    orders: bool,
+    dry_run: bool,
+    soft: &CancellationToken,
+) -> Result<Swept, StoreError> {
+    let mut swept = sweep_by_time(store, settings, dry_run, soft).await?;
+    sweep_orders(store, settings, dry_run, soft, &mut swept).await?;
+    Ok(swept)
+}
+
+async fn sweep_by_time(
+    store: &Store,
+    settings: &config::Retention,
     dry_run: bool,
     soft: &CancellationToken,
 ) -> Result<Swept, StoreError> {
@@ -142,20 +162,17 @@ pub async fn sweep(
             }
         }
     }
-    if orders {
-        sweep_orders(store, settings, now, dry_run, soft, &mut swept).await?;
-    }
     Ok(swept)
 }
 
 async fn sweep_orders(
     store: &Store,
     settings: &config::Retention,
-    now: DateTime<Utc>,
     dry_run: bool,
     soft: &CancellationToken,
     swept: &mut Swept,
 ) -> Result<(), StoreError> {
+    let now = store.now().await?;
     let shortest = BY_ORDER.iter().map(|it| kept(settings, *it)).min();
     let before = now - shortest.unwrap_or_default();
     let mut after: Option<OrderId> = None;

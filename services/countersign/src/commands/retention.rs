@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
+use countersign_domain::safe_mode::SafeModeState;
 use countersign_notification::sweep;
 use countersign_runtime::{config::Config, lifecycle::Lifecycle};
 
@@ -29,16 +30,16 @@ pub(crate) async fn run(command: &RetentionCommand, config: &Config) -> anyhow::
     let RetentionCommand::Run(args) = command;
     let store = database::connect(config).await?;
     database::require_current(&store).await?;
+    // In a database that may be an old copy nothing is thrown away.
+    let switch = store.find_safe_mode().await.context("read the switch")?;
+    ensure!(
+        args.dry_run || switch.is_none_or(|it| it.state != SafeModeState::On),
+        "safe mode is on, so nothing is taken away (`countersign safe-mode off`, or count with --dry-run)"
+    );
     let lifecycle = Lifecycle::new(config.shutdown.grace());
-    let swept = sweep(
-        &store,
-        &config.retention,
-        true,
-        args.dry_run,
-        &lifecycle.soft(),
-    )
-    .await
-    .context("take away what is old")?;
+    let swept = sweep(&store, &config.retention, args.dry_run, &lifecycle.soft())
+        .await
+        .context("take away what is old")?;
     let done = if args.dry_run { "would go" } else { "gone" };
     for (retained, rows) in swept {
         say(&format!("  {rows:>9}  {retained} {done}"));

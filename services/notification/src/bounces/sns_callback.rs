@@ -2,7 +2,10 @@
 //!
 //! A topic asks once whether it is welcome; that is stored like everything that comes in, and answered from the inbox.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, MutexGuard, PoisonError},
+};
 
 use axum::{
     Router,
@@ -101,8 +104,10 @@ struct SnsState {
     taker: Taker,
     topics: Arc<[String]>,
     amazon: Amazon,
-    /// By address. One is fetched at a time.
-    certificates: Arc<Mutex<HashMap<Url, Arc<[u8]>>>>,
+    /// By address.
+    certificates: Arc<std::sync::Mutex<HashMap<Url, Arc<[u8]>>>>,
+    /// One is fetched at a time, and nobody whose certificate is known waits for it.
+    fetching: Arc<Mutex<()>>,
 }
 
 /// `POST /callbacks/bounces/sns`, for these topics.
@@ -112,6 +117,7 @@ pub(crate) fn router(taker: Taker, topics: &[String], amazon: Amazon) -> Router 
         topics: topics.into(),
         amazon,
         certificates: Arc::default(),
+        fetching: Arc::default(),
     };
     Router::new()
         .route("/callbacks/bounces/sns", post(receive))
@@ -121,16 +127,25 @@ pub(crate) fn router(taker: Taker, topics: &[String], amazon: Amazon) -> Router 
 
 impl SnsState {
     async fn certificate(&self, url: Url) -> Option<Arc<[u8]>> {
-        let mut kept = self.certificates.lock().await;
-        if let Some(certificate) = kept.get(&url) {
+        if let Some(certificate) = self.known().get(&url) {
+            return Some(certificate.clone());
+        }
+        let _turn = self.fetching.lock().await;
+        if let Some(certificate) = self.known().get(&url) {
             return Some(certificate.clone());
         }
         let certificate: Arc<[u8]> = self.amazon.read(url.clone()).await?.into();
-        if kept.len() >= KEPT_MAX {
-            kept.clear();
+        let mut known = self.known();
+        if known.len() >= KEPT_MAX {
+            known.clear();
         }
-        kept.insert(url, certificate.clone());
+        known.insert(url, certificate.clone());
         Some(certificate)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Url, Arc<[u8]>>> {
+        let known = self.certificates.lock();
+        known.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -270,6 +270,8 @@ pub struct Doubtful {
     pub generation: u32,
     /// The tries so far, first to last.
     pub attempts: Vec<DoubtfulAttempt>,
+    /// Since when there may have been tries that are not among these: after a restore, those that were made after the backup.
+    pub unrecorded_since: Option<DateTime<Utc>>,
     /// E-mail address or E.164 number. Never printed.
     pub to: SecretString,
     /// What was said, for a carrier that knows messages by their text only. None when it cannot be written again.

@@ -63,6 +63,7 @@ impl Job {
                     start_time: attempt.start_time,
                 })
                 .collect(),
+            unrecorded_since: None,
             to: SecretString::from(delivery.recipient.reveal()),
             content: self.content(courier).ok(),
         }

@@ -65,7 +65,9 @@ async fn retry(courier: &Courier, batch: &[Finish]) {
             };
             match written.await {
                 Ok(_) => break,
-                Err(error) if error.is_retryable() || error.is_connection_lost() => {
+                Err(error)
+                    if error.is_retryable() || error.is_connection_lost() || error.is_full() =>
+                {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => {

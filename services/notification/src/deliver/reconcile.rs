@@ -14,7 +14,10 @@ use futures::{StreamExt as _, stream};
 use uuid::Uuid;
 
 use super::{Courier, job::Job};
-use crate::{channel::Reconciled, transport::Transport};
+use crate::{
+    channel::{Doubtful, Reconciled},
+    transport::Transport,
+};
 
 /// Messages of one look.
 const PAGE: u64 = 200;
@@ -54,6 +57,24 @@ enum Fate {
     NotSent,
     Unknown,
     NobodyToAsk,
+}
+
+impl Fate {
+    /// What two accounts come to that were asked about the same message: one that has it settles it, and it was not sent only
+    /// if both say so.
+    fn or(self, other: Self) -> Self {
+        let weight = |fate: &Self| match fate {
+            Self::Sent { .. } => 3,
+            Self::Unknown => 2,
+            Self::NobodyToAsk => 1,
+            Self::NotSent => 0,
+        };
+        if weight(&other) > weight(&self) {
+            other
+        } else {
+            self
+        }
+    }
 }
 
 impl Courier {
@@ -107,40 +128,45 @@ impl Courier {
             .await)
     }
 
+    /// Asks every account of the channel: the one that took it after the backup may be another than the one on record.
     async fn ask(&self, job: Job) -> (Delivery, Fate) {
         let delivery = &job.claimed.delivery;
-        let used = job
-            .claimed
-            .history
-            .last()
-            .and_then(|last| self.transports.named(&last.gateway));
-        let account = used.or_else(|| {
-            let mut accounts = self.transports.accounts().iter();
-            accounts.find(|account| account.channel == delivery.channel)
-        });
-        let Some(account) = account else {
-            return (job.claimed.delivery, Fate::NobodyToAsk);
+        // It was not sent before its order was there. When the message itself was made, the backup may not know.
+        let since = job.order.as_ref().map(|order| order.create_time);
+        let message = Doubtful {
+            unrecorded_since: Some(since.unwrap_or(delivery.create_time)),
+            ..job.doubtful(self)
         };
-        let fate = match &account.transport {
-            // Putting it in twice is putting it in once.
-            Transport::Mailbox(_) => Fate::NotSent,
-            Transport::Carrier(carrier) => {
-                let message = job.doubtful(self);
-                match carrier.reconcile(&message, self.clock.now()).await {
-                    Reconciled::Accepted { provider_id, .. } => Fate::Sent {
-                        provider_id,
-                        gateway: account.name.clone(),
-                    },
-                    Reconciled::NotFound => Fate::NotSent,
-                    Reconciled::Unknown { reason } => {
-                        tracing::warn!(delivery = %delivery.id, reason = %reason, "the carrier does not tell");
-                        Fate::Unknown
+        let mut fate = None;
+        let accounts = self.transports.accounts().iter();
+        for account in accounts.filter(|account| account.channel == delivery.channel) {
+            let told = match &account.transport {
+                // Putting it in twice is putting it in once.
+                Transport::Mailbox(_) => Fate::NotSent,
+                Transport::Carrier(carrier) => {
+                    match carrier.reconcile(&message, self.clock.now()).await {
+                        Reconciled::Accepted { provider_id, .. } => Fate::Sent {
+                            provider_id,
+                            gateway: account.name.clone(),
+                        },
+                        Reconciled::NotFound => Fate::NotSent,
+                        Reconciled::Unknown { reason } => {
+                            tracing::warn!(delivery = %delivery.id, gateway = account.name, reason = %reason, "the carrier does not tell");
+                            Fate::Unknown
+                        }
+                        Reconciled::NobodyToAsk => Fate::NobodyToAsk,
                     }
-                    Reconciled::NobodyToAsk => Fate::NobodyToAsk,
                 }
+            };
+            fate = Some(match fate {
+                Some(known) => told.or(known),
+                None => told,
+            });
+            if matches!(fate, Some(Fate::Sent { .. })) {
+                break;
             }
-        };
-        (job.claimed.delivery, fate)
+        }
+        (job.claimed.delivery, fate.unwrap_or(Fate::NobodyToAsk))
     }
 
     async fn settle(

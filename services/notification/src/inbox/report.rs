@@ -147,6 +147,7 @@ fn doubtful(reported: &Claimed) -> Doubtful {
                 start_time: attempt.start_time,
             })
             .collect(),
+        unrecorded_since: None,
         to: SecretString::from(delivery.recipient.reveal()),
         content: None,
     }

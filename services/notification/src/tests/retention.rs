@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use countersign_domain::{message::DeliveryState, order::Channel, retention::Retained};
 use countersign_runtime::config;
-use countersign_store::testing::TestDatabase;
+use countersign_store::{AccessRefusal, testing::TestDatabase};
 use tokio_util::sync::CancellationToken;
 
 use super::{MAIL, Stage};
@@ -29,16 +29,27 @@ async fn what_is_old_goes_batch_by_batch_and_what_an_open_order_needs_stays() {
             ..config::Retention::default()
         };
         let (store, soft) = (stage.store().clone(), CancellationToken::new());
-        let young = sweep(&store, &settings, true, false, &soft).await.unwrap();
+        let young = sweep(&store, &settings, false, &soft).await.unwrap();
         assert!(young.values().all(|rows| *rows == 0), "{young:?}");
 
+        let refused = AccessRefusal {
+            minute: store.now().await.unwrap(),
+            caller: "unauthenticated".to_owned(),
+            method: "/countersign.v1.OrderService/ListOrders".to_owned(),
+            code: "UNAUTHENTICATED".to_owned(),
+            peer: "PUBLIC".to_owned(),
+            count: 3,
+        };
+        store.insert_access_refusals(&[refused]).await.unwrap();
+
         store.shift_clock(TimeDelta::days(400));
-        let counted = sweep(&store, &settings, true, true, &soft).await.unwrap();
-        let swept = sweep(&store, &settings, true, false, &soft).await.unwrap();
+        let counted = sweep(&store, &settings, true, &soft).await.unwrap();
+        let swept = sweep(&store, &settings, false, &soft).await.unwrap();
         for (retained, rows) in [
             (Retained::Requests, 2),
             (Retained::Mailbox, 5),
             (Retained::Replies, 0),
+            (Retained::Refusals, 1),
             (Retained::Tracking, 0),
             (Retained::Attempts, 3),
             // The last one stays: whatever may still follow waits for it.
@@ -51,7 +62,7 @@ async fn what_is_old_goes_batch_by_batch_and_what_an_open_order_needs_stays() {
         assert_eq!(stage.states(closed.id).await, cancelled[2..]);
         let all = store.list_deliveries(open.id).await.unwrap();
         assert!(all.iter().all(|it| it.history.len() == 1));
-        let again = sweep(&store, &settings, true, false, &soft).await.unwrap();
+        let again = sweep(&store, &settings, false, &soft).await.unwrap();
         assert!(again.values().all(|rows| *rows == 0), "{again:?}");
         stage.end().await;
     }

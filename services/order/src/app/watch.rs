@@ -19,7 +19,7 @@ use countersign_runtime::lifecycle::Lifecycle;
 use countersign_store::{Position, PositionedEvent, Store, StoreError};
 use futures::{Stream, stream};
 use tokio::{
-    sync::{Notify, broadcast},
+    sync::{Notify, Semaphore, broadcast},
     time::Instant,
 };
 use tonic::Status;
@@ -35,6 +35,8 @@ const POLL: Duration = Duration::from_millis(50);
 const COMMITS_MAX: u64 = 64;
 /// Batches that the ring holds; a watcher further behind reads from the database.
 const RING: usize = 256;
+/// Watchers that read from the database at the same time.
+const CATCHING_UP_MAX: usize = 4;
 /// A watcher hears at least this often that the connection lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -71,6 +73,8 @@ pub(crate) struct Watch {
     tail: Arc<AtomicI64>,
     /// Watchers that hear only of one caller's orders: while there are any, the orders' callers are read.
     narrow: Arc<()>,
+    /// Watchers read what they missed so many at a time: they have all the time there is, and calls need the connections.
+    catching_up: Arc<Semaphore>,
 }
 
 impl Watch {
@@ -83,6 +87,7 @@ impl Watch {
             ring: broadcast::Sender::new(RING),
             tail: Arc::new(AtomicI64::new(start.commit)),
             narrow: Arc::default(),
+            catching_up: Arc::new(Semaphore::new(CATCHING_UP_MAX)),
         };
         let (following, soft) = (watch.clone(), lifecycle.soft());
         lifecycle.spawn("watch", async move {
@@ -153,6 +158,24 @@ impl Watch {
             .into_iter()
             .map(|(id, caller)| (id, caller.into()))
             .collect())
+    }
+
+    /// Refuses a position that is ahead of all there is: with a database that was restored from a backup, its watcher would
+    /// hear nothing until as much has happened again.
+    pub(crate) async fn check(&self, after: Option<Position>) -> Result<(), ServiceError> {
+        let Some(after) = after else { return Ok(()) };
+        // Another replica may be ahead of this one.
+        if after.commit > self.tail.load(Ordering::Acquire)
+            && after.commit > self.store.last_position().await?.commit
+        {
+            return Err(ServiceError::FailedPrecondition {
+                reason: "RESUME_TOKEN_AHEAD",
+                message: "there are no events up to resume_token: the database has been put back to an earlier state; read the \
+                          orders anew and watch from now on, with an empty resume_token"
+                    .to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Events after a position, or from now on.
@@ -249,6 +272,8 @@ impl Watcher {
 
     /// Reads on from the database. When it has nothing more, whatever follows is in the ring.
     async fn catch_up(&mut self) -> Result<(), StoreError> {
+        // It is never closed; if it were, nobody would have to wait.
+        let _turn = self.watch.catching_up.clone().acquire_owned().await;
         let page = self
             .watch
             .store

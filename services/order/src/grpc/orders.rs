@@ -197,7 +197,7 @@ impl OrderService for Orders {
         &self,
         request: Request<v1::WatchOrderEventsRequest>,
     ) -> Answer<Self::WatchOrderEventsStream> {
-        self.0.watch_order_events(request)
+        self.0.watch_order_events(request).await
     }
 
     async fn lookup_order_status(

@@ -215,7 +215,7 @@ impl App {
         }))
     }
 
-    pub(crate) fn watch_order_events(
+    pub(crate) async fn watch_order_events(
         &self,
         request: Request<v1::WatchOrderEventsRequest>,
     ) -> Answer<<Orders as v1::order_service_server::OrderService>::WatchOrderEventsStream> {
@@ -244,7 +244,9 @@ impl App {
             kinds: request.kinds.into_iter().collect(),
             caller: caller.sees_only().map(ToOwned::to_owned),
         };
-        let stream = self.deciding.watch.subscribe(after.flatten(), wanted);
+        let after = after.flatten();
+        self.deciding.watch.check(after).await?;
+        let stream = self.deciding.watch.subscribe(after, wanted);
         Ok(Response::new(stream.boxed()))
     }
 

@@ -11,6 +11,8 @@ codes! {
         Mailbox = "MAILBOX",
         /// What customers and gateways said, once it is settled.
         Replies = "REPLIES",
+        /// Calls that were refused because of who made them.
+        Refusals = "REFUSALS",
         /// Posts to partners that were delivered or given up.
         Webhooks = "WEBHOOKS",
         /// Tries to send messages about orders that are closed.

@@ -26,7 +26,7 @@ pub use connection::{Connection, Origin};
 /// Before it is looked whether the system has room again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Whoever connects has so long to agree on encryption.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(3);
 /// Connections that are agreeing on encryption at the same time; more wait in the system's queue.
 const HANDSHAKES_MAX: usize = 512;
 /// Between two lines of the log about connections that were turned away.

@@ -15,9 +15,10 @@ use sea_orm::{
     Statement,
 };
 use sqlx::{
-    Executor as _,
+    Connection as _, Executor as _,
     sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
+use tokio::time::timeout;
 
 use crate::{
     data_keys::DataKeys,
@@ -90,13 +91,19 @@ impl Probe {
     /// Whether it answers. The caller sets the time limit.
     pub async fn answers(&self) -> bool {
         let mut connected = self.connected.lock().await;
-        if connected.is_none() {
-            *connected = Store::connect(&self.settings).await.ok();
-        }
-        match connected.as_ref() {
+        // Put back only when it has answered: one that was given up is stuck with its question, and would be with the next.
+        let store = match connected.take() {
+            Some(store) => Some(store),
+            None => Store::connect(&self.settings).await.ok(),
+        };
+        let answers = match &store {
             Some(store) => store.now().await.is_ok(),
             None => false,
+        };
+        if answers {
+            *connected = store;
         }
+        answers
     }
 }
 
@@ -105,6 +112,9 @@ const SESSION: [&str; 2] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION innodb_lock_wait_timeout = 5",
 ];
+
+/// A connection that is given back has so long to show that it lives.
+const RELEASE: Duration = Duration::from_secs(2);
 
 /// Prepared statements that a connection keeps; bulk inserts alone need some sixty.
 const STATEMENTS_MAX: usize = 512;
@@ -149,6 +159,15 @@ impl Store {
                 let pool = pool.before_acquire(move |_, connection| {
                     let usable = !known.is(connection.age);
                     Box::pin(async move { Ok(usable) })
+                });
+                // The driver waits without end for a server that has vanished, and keeps the connection's place meanwhile.
+                let pool = pool.after_release(|connection, _| {
+                    Box::pin(async move {
+                        match timeout(RELEASE, connection.ping()).await {
+                            Ok(pong) => pong.map(|()| true),
+                            Err(_) => Err(sqlx::Error::PoolTimedOut),
+                        }
+                    })
                 });
                 pool.after_connect(move |connection, _| {
                     let ours = ours.clone();

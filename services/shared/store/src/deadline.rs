@@ -9,12 +9,18 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
     Statement, entity::prelude::async_trait::async_trait,
 };
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use crate::{Store, error::StoreError};
 
 /// Longer than any statement or transaction of ours takes, waits for locks included.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For statements over whole tables that only people ask for, by a command.
+const PATIENCE_WITH_PEOPLE: Duration = Duration::from_hours(1);
 
 /// A moment before which no connection may have been made, if there is one. Who waits for an answer over such a connection
 /// waits no longer.
@@ -75,6 +81,19 @@ pub(crate) struct Bounded {
 }
 
 impl Bounded {
+    /// Carries out what reads whole tables and only people ask for: it has an hour.
+    pub(crate) async fn query_at_leisure(
+        &self,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>, DbErr> {
+        match timeout(PATIENCE_WITH_PEOPLE, self.inner.query_all_raw(statement)).await {
+            Ok(result) => result,
+            Err(_) => Err(DbErr::Conn(RuntimeErr::Internal(
+                "the database has not answered for an hour".to_owned(),
+            ))),
+        }
+    }
+
     async fn statement<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         self.retired.bounded(work, |error| error).await
     }

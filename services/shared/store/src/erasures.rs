@@ -214,7 +214,7 @@ impl Store {
                     self.move_erasure(&row, ErasureState::Rest).await?;
                 }
             }
-            ErasureState::Rest => self.erase_rest(&row, now).await?,
+            ErasureState::Rest => self.erase_rest(&row).await?,
         }
         self.find_erasure(id).await
     }
@@ -235,26 +235,24 @@ impl Store {
     }
 
     /// Remembered calls, the customer's record, and the check that nothing is left.
-    async fn erase_rest(
-        &self,
-        row: &erasures::Model,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+    async fn erase_rest(&self, row: &erasures::Model) -> Result<(), StoreError> {
         let id = ErasureId::from_uuid(row.id);
         self.erase_requests(id, &row.customer).await?;
         let (kind, backend, code) = (self.kind, self.backend(), row.customer.clone());
+        let asked = row.create_time;
         self.write(|transaction| {
             let code = code.clone();
             Box::pin(async move {
+                // A record that was made since is another matter.
                 for sql in [
-                    "DELETE FROM customers WHERE code = ?",
-                    "DELETE FROM surveyed_customers WHERE customer = ?",
+                    "DELETE FROM customers WHERE code = ? AND create_time <= ?",
+                    "DELETE FROM surveyed_customers WHERE customer = ? AND ask_time <= ?",
                 ] {
                     transaction
                         .execute_raw(Statement::from_sql_and_values(
                             backend,
                             sql,
-                            [code.as_str().into()],
+                            [code.as_str().into(), asked.into()],
                         ))
                         .await
                         .during(DOING)?;
@@ -270,6 +268,8 @@ impl Store {
         let left = report.left();
         let done = left == 0;
         let text = json_text(DOING, &report)?;
+        // It took a while, and anchors go by when it was done.
+        let now = self.now().await?;
         let mut update = erasures::Entity::update_many()
             .col_expr(erasures::Column::Report, text.into())
             .filter(erasures::Column::Id.eq(row.id))
@@ -280,7 +280,10 @@ impl Store {
                 .col_expr(erasures::Column::Customer, "".into())
                 .col_expr(erasures::Column::FinishTime, now.into());
         } else {
-            tracing::error!(erasure = %id, left, "an erasure has left something behind; it is tried again");
+            tracing::warn!(erasure = %id, left, "something came in while a customer was erased; it is erased as well");
+            self.erase_late_rows(id).await?;
+            let state = ErasureState::Orders.as_str();
+            update = update.col_expr(erasures::Column::State, state.into());
         }
         update.exec(&self.db).await.during(DOING)?;
         Ok(())

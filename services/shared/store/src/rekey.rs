@@ -62,7 +62,7 @@ impl Store {
             );
             let rows = self
                 .db
-                .query_all_raw(Statement::from_string(self.backend(), sql))
+                .query_at_leisure(Statement::from_string(self.backend(), sql))
                 .await
                 .during(DOING)?;
             let mut by_key = BTreeMap::new();
@@ -133,7 +133,7 @@ impl Store {
     ) -> Result<RekeyedPage, StoreError> {
         let rows = self
             .db
-            .query_all_raw(Statement::from_sql_and_values(
+            .query_at_leisure(Statement::from_sql_and_values(
                 self.backend(),
                 page_sql(column, after.is_some()),
                 page_values(&self.keys, after),

@@ -20,7 +20,9 @@ use uuid::Uuid;
 use crate::{
     Store,
     delivery_rows::padded,
-    entity::{attempts, deliveries, mailbox, orders, replies, requests, tracking_events},
+    entity::{
+        access_refusals, attempts, deliveries, mailbox, orders, replies, requests, tracking_events,
+    },
     error::{During, StoreError},
     rows::At,
 };
@@ -68,6 +70,7 @@ impl Store {
             Retained::Requests => ("requests", String::new()),
             Retained::Mailbox => ("mailbox", String::new()),
             Retained::Replies => ("replies", settled_replies()),
+            Retained::Refusals => ("access_refusals", String::new()),
             _ => return Ok(Purged::default()),
         };
         let sql = format!(
@@ -107,6 +110,12 @@ impl Store {
                             Retained::Requests => {
                                 requests::Entity::delete_many()
                                     .filter(requests::Column::Id.is_in(keys))
+                                    .exec(transaction)
+                                    .await
+                            }
+                            Retained::Refusals => {
+                                access_refusals::Entity::delete_many()
+                                    .filter(access_refusals::Column::Id.is_in(keys))
                                     .exec(transaction)
                                     .await
                             }
@@ -181,7 +190,9 @@ impl Store {
                 Retained::Tracking => self.purge_tracking(of, dry_run).await?,
                 Retained::Attempts => {
                     let messages = self.messages_of(of).await?;
-                    let ids = messages.iter().map(|it| it.id).collect();
+                    // Of a message that staff have just sent once more, the tries tell what may have arrived.
+                    let finished = messages.iter().filter(|it| it.state.is_finished());
+                    let ids = finished.map(|it| it.id).collect();
                     self.purge_attempts(ids, dry_run).await?
                 }
                 Retained::Deliveries => {

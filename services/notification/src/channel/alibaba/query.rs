@@ -18,6 +18,8 @@ use crate::channel::{
 const PAGE_SIZE: usize = 50;
 /// A number gets fifty messages a day of one kind; beyond this many pages somebody else is asking for trouble.
 const PAGES_MAX: usize = 4;
+/// The cloud keeps its record so long.
+const KEPT: TimeDelta = TimeDelta::days(30);
 /// The cloud may date a message a little later than we began to send it: near midnight it is on the next day.
 const SENDING_MAX: TimeDelta = TimeDelta::minutes(5);
 /// The cloud's days are those of China.
@@ -50,12 +52,22 @@ struct Detail {
 enum Day {
     /// The best of our tries on it.
     Found(Uuid, DeliveryStatus),
+    /// None of our tries, but messages to the number.
+    Others,
     Nothing,
 }
 
-/// Looks for the tries of a message. The answer carries no id of the cloud's own, so ours stands for it.
+/// Looks for the tries of a message. The answer carries no id of the cloud's own, so ours stands for it. A try whose id is not
+/// on record any more cannot be told from another message to the same number.
 pub(super) async fn find(api: &Api, message: &Doubtful, now: DateTime<Utc>) -> Reconciled {
     let mut best: Option<(Uuid, DeliveryStatus)> = None;
+    let mut others = false;
+    if message
+        .unrecorded_since
+        .is_some_and(|since| now - since > KEPT)
+    {
+        return Reconciled::NobodyToAsk;
+    }
     for date in dates(message, now) {
         match find_on(api, message, date, now).await {
             Ok(Day::Found(id, status)) => {
@@ -63,6 +75,7 @@ pub(super) async fn find(api: &Api, message: &Doubtful, now: DateTime<Utc>) -> R
                     best = Some((id, status));
                 }
             }
+            Ok(Day::Others) => others = true,
             Ok(Day::Nothing) => {}
             Err(reason) => {
                 if best.is_none() {
@@ -71,10 +84,14 @@ pub(super) async fn find(api: &Api, message: &Doubtful, now: DateTime<Utc>) -> R
             }
         }
     }
-    best.map_or(Reconciled::NotFound, |(id, status)| Reconciled::Accepted {
-        provider_id: id.to_string(),
-        status,
-    })
+    match best {
+        Some((id, status)) => Reconciled::Accepted {
+            provider_id: id.to_string(),
+            status,
+        },
+        None if others && message.unrecorded_since.is_some() => Reconciled::NobodyToAsk,
+        None => Reconciled::NotFound,
+    }
 }
 
 async fn find_on(
@@ -111,7 +128,7 @@ async fn find_on(
             return Ok(Day::Found(id, status));
         }
         if seen >= total {
-            return Ok(Day::Nothing);
+            return Ok(if seen > 0 { Day::Others } else { Day::Nothing });
         }
         if details.is_empty() {
             break;
@@ -167,14 +184,15 @@ fn dates(message: &Doubtful, now: DateTime<Utc>) -> BTreeSet<NaiveDate> {
             FixedOffset::east_opt(CHINA_SECONDS_EAST).map(|zone| time.with_timezone(&zone));
         shifted.map_or_else(|| time.date_naive(), |time| time.date_naive())
     };
-    message
-        .attempts
-        .iter()
-        .flat_map(|attempt| {
-            let begun = attempt.start_time;
-            [day(begun), day((begun + SENDING_MAX).min(now.max(begun)))]
-        })
-        .collect()
+    let recorded = message.attempts.iter().flat_map(|attempt| {
+        let begun = attempt.start_time;
+        [day(begun), day((begun + SENDING_MAX).min(now.max(begun)))]
+    });
+    let unrecorded = message.unrecorded_since.into_iter().flat_map(|since| {
+        let days = day(since).iter_days();
+        days.take_while(|date| *date <= day(now))
+    });
+    recorded.chain(unrecorded).collect()
 }
 
 #[cfg(test)]
@@ -193,6 +211,7 @@ mod tests {
                     start_time: time.parse().unwrap(),
                 })
                 .collect(),
+            unrecorded_since: None,
             to: "+8613800138000".into(),
             content: None,
         }
@@ -215,5 +234,16 @@ mod tests {
             dates(&["2026-08-25T10:00:00Z", "2026-08-26T10:00:00Z"]),
             ["20260825", "20260826"]
         );
+    }
+
+    #[test]
+    fn after_a_restore_every_day_since_is_looked_at() {
+        let message = Doubtful {
+            unrecorded_since: Some("2026-08-25T10:00:00Z".parse().unwrap()),
+            ..begun(&["2026-08-23T10:00:00Z"])
+        };
+        let found = dates(&message, "2026-08-27T12:00:00Z".parse().unwrap());
+        let found: Vec<_> = found.iter().map(|it| it.format("%d").to_string()).collect();
+        assert_eq!(found, ["23", "25", "26", "27"]);
     }
 }

@@ -10,8 +10,8 @@ use secrecy::SecretString;
 use super::{again, doubtful, now, outgoing};
 use crate::{
     channel::{
-        CallScript, Content, Outcome, Outgoing, Particulars, ReasonCode, Reconciled, Sender,
-        SmsContent,
+        CallScript, Content, Doubtful, Outcome, Outgoing, Particulars, ReasonCode, Reconciled,
+        Sender, SmsContent,
         alibaba::{
             AlibabaAccount, AlibabaSms, AlibabaSmsConfig, AlibabaVoice, AlibabaVoiceConfig,
             call_out_id,
@@ -271,6 +271,28 @@ async fn c_06_a_message_is_found_among_many_and_the_best_news_of_its_tries_count
     );
     asked.attempts.clear();
     assert_eq!(sender.reconcile(&asked, now()).await, Reconciled::NotFound);
+}
+
+#[tokio::test]
+async fn l_05_after_a_restore_a_text_is_not_told_from_others_to_the_same_number() {
+    let stub = stub().await;
+    let sender = sender(&stub);
+    let lost = |message: &Outgoing, days: i64| Doubtful {
+        attempts: Vec::new(),
+        unrecorded_since: Some(now() - TimeDelta::days(days)),
+        ..doubtful(message)
+    };
+    let message = sms();
+    let found = sender.reconcile(&lost(&message, 2), now()).await;
+    assert_eq!(found, Reconciled::NotFound, "there are none at all");
+    sender.send(&message, now()).await;
+    let found = sender.reconcile(&lost(&message, 2), now()).await;
+    assert_eq!(found, Reconciled::NobodyToAsk);
+    // Older than what the cloud keeps.
+    let asked = stub.seen().len();
+    let found = sender.reconcile(&lost(&message, 31), now()).await;
+    assert_eq!(found, Reconciled::NobodyToAsk);
+    assert_eq!(stub.seen().len(), asked);
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ fn doubtful(message: &Outgoing) -> Doubtful {
             id: message.attempt_id,
             start_time: now(),
         }],
+        unrecorded_since: None,
         to: message.to.clone(),
         content: Some(message.content.clone()),
     }

@@ -337,6 +337,43 @@ async fn c_05_only_the_same_number_sender_words_and_time_are_it() {
 }
 
 #[tokio::test]
+async fn l_05_after_a_restore_a_text_is_found_whose_try_is_not_on_record_and_a_call_is_not_guessed()
+{
+    let stub = stub().await;
+    let lost = |message: &Outgoing, hours: i64| Doubtful {
+        attempts: Vec::new(),
+        unrecorded_since: Some(now() - TimeDelta::hours(hours)),
+        ..doubtful(message)
+    };
+    let (text, call) = (sms(), call());
+    for (sender, message) in [(texts(&stub), &text), (calls(&stub), &call)] {
+        let found = sender.reconcile(&lost(message, 2), now()).await;
+        assert_eq!(found, Reconciled::NotFound);
+        assert!(matches!(
+            sender.send(message, now()).await,
+            Outcome::Sent { .. }
+        ));
+    }
+    // The sender that asks has no memory of it.
+    let found = texts(&stub).reconcile(&lost(&text, 2), now()).await;
+    assert!(matches!(found, Reconciled::Accepted { .. }), "{found:?}");
+    let other_words = outgoing(CUSTOMER, said("another"));
+    let found = texts(&stub).reconcile(&lost(&other_words, 2), now()).await;
+    assert_eq!(found, Reconciled::NotFound);
+    let wordless = Doubtful {
+        content: None,
+        ..lost(&text, 2)
+    };
+    let found = texts(&stub).reconcile(&wordless, now()).await;
+    assert_eq!(found, Reconciled::NobodyToAsk);
+    let found = calls(&stub).reconcile(&lost(&call, 2), now()).await;
+    assert_eq!(found, Reconciled::NobodyToAsk);
+    // What was made before its order was there is another message's.
+    let found = calls(&stub).reconcile(&lost(&call, -2), now()).await;
+    assert_eq!(found, Reconciled::NotFound);
+}
+
+#[tokio::test]
 async fn c_05_it_is_found_behind_many_others() {
     let stub = stub().await;
     let sender = texts(&stub);

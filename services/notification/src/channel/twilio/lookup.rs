@@ -50,6 +50,10 @@ impl TwilioSender {
             Err(reason) => Reconciled::Unknown { reason },
             Ok(found) => match found.as_slice() {
                 [] => Reconciled::NotFound,
+                // Calls to this number there were, and any of them may have been another message's: neither answer is safe.
+                [..] if message.unrecorded_since.is_some() && !is_told_by_words(message) => {
+                    Reconciled::NobodyToAsk
+                }
                 // Without the text, or for calls that have none, one of several would be a guess.
                 [_, _, ..] if kind == Kind::Call || message.content.is_none() => {
                     let text = "several messages to this number; a person must tell which";
@@ -113,9 +117,10 @@ impl TwilioSender {
         };
         let mut query = url.query_pairs_mut();
         query.append_pair("To", message.to.expose_secret());
-        if let Some(first) = message.attempts.first() {
+        let begun = message.attempts.iter().map(|attempt| attempt.start_time);
+        if let Some(first) = begun.chain(message.unrecorded_since).min() {
             // Days, in UTC; the exact time is looked at below.
-            let day = (first.start_time - TimeDelta::hours(1)).date_naive();
+            let day = (first - TimeDelta::hours(1)).date_naive();
             query.append_pair(since, &day.to_string());
         }
         query.append_pair("PageSize", PAGE_SIZE);
@@ -158,10 +163,12 @@ impl TwilioSender {
             .and_then(|text| DateTime::parse_from_rfc2822(text).ok())
             .map(|time| time.to_utc());
         let in_time = made.is_some_and(|made| {
-            message.attempts.iter().any(|attempt| {
+            let recorded = message.attempts.iter().any(|attempt| {
                 (attempt.start_time - SKEW..=attempt.start_time + TAKEN_WITHIN + SKEW)
                     .contains(&made)
-            })
+            });
+            let unrecorded = message.unrecorded_since;
+            recorded || unrecorded.is_some_and(|since| since - SKEW <= made)
         });
         self.kind.owns(&entry.sid)
             && ours
@@ -170,6 +177,11 @@ impl TwilioSender {
             && entry.to.as_deref() == Some(message.to.expose_secret())
             && !self.recent.is_of_another(&entry.sid, message.message_id)
     }
+}
+
+/// Whether what was said tells this message from all others to the same number. Calls all say the same to Twilio.
+const fn is_told_by_words(message: &Doubtful) -> bool {
+    matches!(message.content, Some(Content::Sms(_)))
 }
 
 /// Where a message or call is, in our words. What is new to us is under way.

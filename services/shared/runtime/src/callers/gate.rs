@@ -26,6 +26,7 @@ use crate::{
     clock::SharedClock,
     config::{self, role_of},
     lifecycle::Lifecycle,
+    load::refusal::hear_out,
     tls::ServerTls,
 };
 
@@ -332,7 +333,10 @@ where
                     parts.extensions.insert(caller);
                     inner.call(http::Request::from_parts(parts, body)).await
                 }
-                Err(status) => Ok(status.into_http()),
+                Err(status) => {
+                    hear_out(body).await;
+                    Ok(status.into_http())
+                }
             }
         })
     }

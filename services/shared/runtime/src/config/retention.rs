@@ -17,6 +17,8 @@ pub struct Retention {
     pub mailbox_days: u32,
     /// What customers and gateways said, after it was settled.
     pub replies_days: u32,
+    /// What callers were refused, counted by the minute.
+    pub refusals_days: u32,
     /// Posts to partners, after they were delivered or given up.
     pub webhooks_days: u32,
     /// Tries to send, after the last change of a closed order.
@@ -37,6 +39,7 @@ impl Default for Retention {
             requests_days: 7,
             mailbox_days: 30,
             replies_days: 90,
+            refusals_days: 90,
             webhooks_days: 30,
             attempts_days: 180,
             deliveries_days: 365,
@@ -58,6 +61,7 @@ impl Retention {
             ("retention.requests_days", self.requests_days, 7),
             ("retention.mailbox_days", self.mailbox_days, 1),
             ("retention.replies_days", self.replies_days, 30),
+            ("retention.refusals_days", self.refusals_days, 7),
             ("retention.webhooks_days", self.webhooks_days, 7),
             ("retention.attempts_days", self.attempts_days, 30),
             ("retention.deliveries_days", self.deliveries_days, 90),

@@ -81,6 +81,7 @@ impl Load {
             Waited::Mine(slot) => slot,
             Waited::Expired => {
                 self.metrics.expired("waiting");
+                refusal::hear_out(request.into_body()).await;
                 return deadline::exceeded().into_http();
             }
             Waited::Shed(reason) => {

@@ -5,12 +5,12 @@ use countersign_domain::{
     chain::{Salt, act_commitment, details_commitment},
     document::DeliveryNote,
     erasure::{ERASED, erase_note, erase_order, erase_round},
-    ids::{DeliveryId, OrderId},
+    ids::{DeliveryId, ErasureId, OrderId},
     message::DeliveryState,
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
-    Statement, Value,
+    QuerySelect, Statement, Value,
 };
 use uuid::Uuid;
 
@@ -72,6 +72,31 @@ impl Store {
         .await
     }
 
+    /// Erases what came to orders of this erasure after they had been erased: a reply that was under way, a note that staff
+    /// were just writing.
+    pub(super) async fn erase_late_rows(&self, id: ErasureId) -> Result<(), StoreError> {
+        let erased: Vec<Uuid> = orders::Entity::find()
+            .select_only()
+            .column(orders::Column::Id)
+            .filter(orders::Column::Customer.eq(pseudonym_of(id)))
+            .into_tuple()
+            .all(&self.db)
+            .await
+            .during(DOING)?;
+        for order in erased {
+            self.write(|transaction| {
+                Box::pin(async move {
+                    for sql in BY_ORDER {
+                        execute(transaction, sql, vec![order.into()]).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     async fn erase_order_in(
         &self,
         transaction: &DatabaseTransaction,
@@ -104,6 +129,12 @@ impl Store {
         if updated.rows_affected != 1 {
             return Ok(false);
         }
+        // The outbox first: what leaves it between the two looks is seen by the second one.
+        let unsent = outbox::Entity::find()
+            .filter(outbox::Column::OrderId.eq(id.as_uuid()))
+            .one(transaction)
+            .await
+            .during(DOING)?;
         let messages = deliveries::Entity::find()
             .filter(deliveries::Column::OrderId.eq(id.as_uuid()))
             .all(transaction)
@@ -113,11 +144,6 @@ impl Store {
             let state = row.state.parse::<DeliveryState>();
             state.is_ok_and(|state| !state.is_finished())
         };
-        let unsent = outbox::Entity::find()
-            .filter(outbox::Column::OrderId.eq(id.as_uuid()))
-            .one(transaction)
-            .await
-            .during(DOING)?;
         if unsent.is_some() || messages.iter().any(under_way) {
             return Ok(false);
         }
