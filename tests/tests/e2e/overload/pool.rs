@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use countersign_e2e::{Orders, order_builder};
+use countersign_e2e::{Orders, Replica, order_builder, seed};
 use countersign_proto::v1;
 use countersign_store::{
     Settings, Store,
@@ -12,7 +12,7 @@ use futures::future::join_all;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
-use super::{is_serving, replica};
+use super::is_serving;
 
 /// More than fit: all connections of the pool, and all places of those who wait.
 const SLOW: usize = 1_000;
@@ -34,7 +34,14 @@ async fn b_13_when_a_thousand_slow_queries_have_all_connections_new_calls_are_re
         if database.url.starts_with("sqlite") {
             continue;
         }
-        let replica = replica(&database, |limits| {
+        seed(&database.store).await;
+        // Whoever is let in waits as long as this test may take.
+        let patient = Settings {
+            acquire_timeout: Duration::from_mins(1),
+            ..Settings::new(database.url.clone(), data_keys())
+        };
+        let store = Store::connect(&patient).await.unwrap();
+        let replica = Replica::start_with(store, |limits| {
             limits.calls_at_once = 64;
             limits.calls_waiting = 64;
             limits.call_wait_ms = 60_000;
@@ -48,7 +55,7 @@ async fn b_13_when_a_thousand_slow_queries_have_all_connections_new_calls_are_re
 
         let session = Store::connect(&Settings {
             connections_max: 1,
-            ..Settings::new(database.url.clone(), data_keys())
+            ..patient
         })
         .await
         .unwrap();
@@ -60,7 +67,8 @@ async fn b_13_when_a_thousand_slow_queries_have_all_connections_new_calls_are_re
         let mut refused = 0;
         while refused < SLOW - 128 {
             let answer = slow.join_next().await.unwrap().unwrap();
-            assert_eq!(answer.unwrap_err().code(), Code::ResourceExhausted);
+            let status = answer.unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted, "{refused} {status:?}");
             refused += 1;
         }
 

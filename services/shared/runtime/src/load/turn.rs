@@ -69,17 +69,20 @@ impl Turns {
         let (sender, receiver) = oneshot::channel();
         // The guard of the lines must not be held when a slot or a sender is dropped.
         let arrival = self.lock().arrive(caller, number, sender);
-        let _place = match arrival {
+        match arrival {
             Arrival::Begins(_) => {
                 let turns = Arc::clone(self);
                 return Waited::Mine(Slot(Some((turns, caller.into()))));
             }
             Arrival::Refused(_) => return Waited::Shed("no_place"),
-            Arrival::Waits | Arrival::WaitsInsteadOf(_) => Place {
-                turns: self,
-                caller,
-                number,
-            },
+            Arrival::Waits => {}
+            // Told at once: kept until this call's turn, it would let the other one wait as long.
+            Arrival::WaitsInsteadOf(displaced) => drop(displaced),
+        }
+        let _place = Place {
+            turns: self,
+            caller,
+            number,
         };
         match timeout_at(deadline.min(now + self.wait), receiver).await {
             // A turn that comes too late is given on at once.
@@ -225,6 +228,24 @@ mod tests {
             assert_eq!(turns.counts(), (1, 0));
         }
         assert_eq!(turns.counts(), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_displaced_is_told_at_once() {
+        let turns = turns(1, 2);
+        let held = turns.wait("a", soon()).await;
+        let begun = Instant::now();
+        let first = turns.wait("a", soon());
+        let second = turns.wait("a", soon());
+        let rival = turns.wait("b", soon());
+        tokio::pin!(first, second, rival);
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        assert!(futures::poll!(rival.as_mut()).is_pending());
+        assert!(matches!(second.await, Waited::Shed("displaced")));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        drop(held);
+        assert!(matches!(first.await, Waited::Mine(_)));
     }
 
     #[tokio::test(start_paused = true)]
