@@ -10,6 +10,7 @@ use countersign_domain::{
 };
 use countersign_e2e::System;
 use countersign_store::testing::{TestDatabase, execute};
+use rustix::process::Signal;
 
 use super::{
     callers::Callers,
@@ -93,6 +94,21 @@ async fn lose_the_primary_that_is_ahead(
     callers.longest_gap_since(killed)
 }
 
+/// The primary stands still, as a machine does that has lost its power or its network: nobody is told. Another is elected, and
+/// the old one learns of it when it goes on.
+async fn lose_the_primary_without_a_word(cluster: &Cluster, callers: &Callers) -> Duration {
+    callers.more(30).await;
+    let all = cluster.members().await;
+    let primary = all.iter().find(|it| it.is_primary()).unwrap();
+    let stopped = Instant::now();
+    cluster.signal(primary, Signal::STOP).await;
+    callers.more(30).await;
+    let outage = callers.longest_gap_since(stopped);
+    cluster.signal(primary, Signal::CONT).await;
+    cluster.again().await;
+    outage
+}
+
 /// All three are killed within a second and started again.
 async fn lose_all(cluster: &Cluster, callers: &Callers) -> Duration {
     callers.more(30).await;
@@ -134,10 +150,11 @@ async fn whichever_members_are_lost_no_order_is_and_no_message_is_doubled() {
 
     let breaking = async {
         let first = lose_the_primary(&cluster, &callers).await;
+        let silent = lose_the_primary_without_a_word(&cluster, &callers).await;
         let all = lose_all(&cluster, &callers).await;
         let ahead = lose_the_primary_that_is_ahead(&cluster, &callers, database).await;
         callers.stop();
-        [first, all, ahead]
+        [first, silent, all, ahead]
     };
     let services = processes.services;
     let ((), outages) = tokio::join!(callers.run(&services), breaking);
@@ -155,18 +172,20 @@ async fn whichever_members_are_lost_no_order_is_and_no_message_is_doubled() {
         .count();
     println!(
         "{} orders acknowledged, {missing} missing; {} calls made again; without an answer: {:.1} s until another was \
-         elected, {:.1} s until all three were back, {:.1} s until one that was behind had caught up",
+         elected, {:.1} s when the first said nothing, {:.1} s until all three were back, {:.1} s until one that was behind had caught up",
         acknowledged.len(),
         callers.repeated(),
         outages[0].as_secs_f64(),
         outages[1].as_secs_f64(),
         outages[2].as_secs_f64(),
+        outages[3].as_secs_f64(),
     );
     assert_eq!(missing, 0);
     assert_eq!(there.len(), orders.len(), "a reference is there twice");
     assert_eq!(there, acknowledged, "every call was answered in the end");
     assert!(callers.repeated() > 0, "it was not felt");
     assert!(outages[0] < RECOVERY_MAX, "{outages:?}");
+    assert!(outages[1] < RECOVERY_MAX, "{outages:?}");
     system.stock_agrees_with_orders().await;
 
     everything_is_sent(&system, &mut processes).await;

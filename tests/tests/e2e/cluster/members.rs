@@ -3,6 +3,7 @@
 use std::{path::Path, process::Command};
 
 use countersign_store::{Settings, Store, testing::data_keys};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Three members that keep every commit on disk. They end with the test.
 pub(super) struct Cluster {
@@ -13,6 +14,7 @@ pub(super) struct Cluster {
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Member {
+    number: String,
     port: String,
     state: String,
     role: String,
@@ -52,6 +54,13 @@ impl Cluster {
         script(&["kill", &self.url, which]).await;
     }
 
+    /// A signal to the process of a member.
+    pub(super) async fn signal(&self, member: &Member, signal: Signal) {
+        let pid = script(&["pid", &self.url, &member.number]).await;
+        let pid = pid.parse().ok().and_then(Pid::from_raw).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
     /// Starts those that are dead; afterwards all three are online.
     pub(super) async fn again(&self) {
         script(&["again", &self.url]).await;
@@ -64,9 +73,10 @@ impl Cluster {
     pub(super) async fn members(&self) -> Vec<Member> {
         let said = script(&["members", &self.url]).await;
         let members = said.lines().map(|line| {
-            let mut words = line.split(' ').skip(1).map(str::to_owned);
+            let mut words = line.split(' ').map(str::to_owned);
             let mut word = || words.next().unwrap_or_default();
             Member {
+                number: word(),
                 port: word(),
                 state: word(),
                 role: word(),

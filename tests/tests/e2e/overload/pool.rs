@@ -68,7 +68,11 @@ async fn b_13_when_a_thousand_slow_queries_have_all_connections_new_calls_are_re
         while refused < SLOW - 128 {
             let answer = slow.join_next().await.unwrap().unwrap();
             let status = answer.unwrap_err();
-            assert_eq!(status.code(), Code::ResourceExhausted, "{refused} {status:?}");
+            assert_eq!(
+                status.code(),
+                Code::ResourceExhausted,
+                "{refused} {status:?}"
+            );
             refused += 1;
         }
 
