@@ -1,6 +1,7 @@
 //! The whole worker between a database, an order service and gateways that are stubs on real sockets.
 
 mod alibaba;
+mod figures;
 mod gateways;
 mod guard;
 mod hours;

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use countersign_domain::{message::DeliveryState, order::Channel};
 use countersign_runtime::config::{Config, Gateway, GatewayTransport, Twilio};
 use secrecy::SecretString;
 
-use super::{PHONE, Stage, eventually};
+use super::{PHONE, Stage, eventually, figures::Figures};
 use crate::testkit::{Answer, TwilioAccepted, TwilioStub};
 use DeliveryState::{Delivered, Failed, Ready, Sent};
 
@@ -150,17 +151,65 @@ impl<T> OkOrDefault<T> for Option<T> {
 }
 
 #[tokio::test]
-async fn f_07_a_status_of_an_unknown_id_is_taken_and_parked() {
+async fn f_07_a_status_of_an_unknown_id_waits_a_day_for_its_message_and_is_then_dropped_and_counted()
+ {
+    const EARLY: &str = "SM99999999999999999999999999999999";
+    const STRANGE: &str = "SM66666666666666666666666666666666";
+    let figures = Figures::start();
     let stub = stub().await;
-    let (stage, _) = by_text(&stub).await;
-    taken(&stub, 2).await;
-    let url = format!("http://{}/callbacks/twilio/sms/status", stage.http);
-    let fields = [
-        ("AccountSid", TwilioStub::ACCOUNT),
-        ("MessageSid", "SM99999999999999999999999999999999"),
-        ("MessageStatus", "delivered"),
+    let (stage, order) = by_text(&stub).await;
+    let sent = [
+        (1, Channel::Sms, Sent),
+        (2, Channel::Sms, Sent),
+        (2, Channel::Phone, Ready),
     ];
-    assert_eq!(stub.post(&url, &fields).await.0, 204);
+    stage.until_states(order, &sent).await;
+    let url = format!("http://{}/callbacks/twilio/sms/status", stage.http);
+    for sid in [EARLY, STRANGE] {
+        let fields = [
+            ("AccountSid", TwilioStub::ACCOUNT),
+            ("MessageSid", sid),
+            ("MessageStatus", "delivered"),
+        ];
+        assert_eq!(stub.post(&url, &fields).await.0, 204);
+    }
+    let replies = async |wanted: &str, count: i64| {
+        let sql = format!("SELECT COUNT(*) AS n FROM replies WHERE {wanted}");
+        eventually(async || {
+            let found = stage.database.number(&sql).await;
+            (found == count)
+                .then_some(())
+                .ok_or_else(|| format!("{found} with {wanted}"))
+        })
+        .await;
+    };
+    replies("state = 'PENDING' AND result = 'UNKNOWN_MESSAGE'", 2).await;
+    stage.until_states(order, &sent).await;
+
+    // Our own record of the message comes after all.
+    stage
+        .database
+        .execute(&format!(
+            "UPDATE deliveries SET provider_id = '{EARLY}' WHERE seq = 2 AND channel = 'SMS'"
+        ))
+        .await;
+    stage.store().shift_clock(TimeDelta::minutes(1));
+    let arrived = [sent[0], (2, Channel::Sms, Delivered), sent[2]];
+    stage.until_states(order, &arrived).await;
+    replies("state = 'APPLIED' AND result = 'OK'", 1).await;
+
+    let looked_at = async || {
+        let sql = "SELECT attempts AS n FROM replies WHERE state <> 'APPLIED'";
+        stage.database.number(sql).await
+    };
+    let before = looked_at().await;
+    stage.store().shift_clock(TimeDelta::minutes(23 * 60 + 50));
+    eventually(async || (looked_at().await > before).then_some(()).ok_or_default()).await;
+    replies("state = 'PENDING' AND result = 'UNKNOWN_MESSAGE'", 1).await;
+    assert_eq!(figures.of("unknown_messages_total"), 0);
+    stage.store().shift_clock(TimeDelta::minutes(70));
+    replies("state = 'REFUSED' AND result = 'UNKNOWN_MESSAGE'", 1).await;
+    assert_eq!(figures.of("unknown_messages_total"), 1);
 }
 
 #[tokio::test]

@@ -42,8 +42,9 @@ async fn b_13_when_a_thousand_slow_queries_have_all_connections_new_calls_are_re
         })
         .await;
         let clients = [replica.orders("shop").await, replica.orders("market").await];
-        let order = clients[0].clone().create_order(order_builder().request());
-        let name = order.await.unwrap().into_inner().name;
+        let mut shop = clients[0].clone();
+        let order = shop.create_order(order_builder().request()).await.unwrap();
+        let name = order.into_inner().name;
 
         let session = Store::connect(&Settings {
             connections_max: 1,
