@@ -1,7 +1,6 @@
 //! The whole worker between a database, an order service and gateways that are stubs on real sockets.
 
 mod alibaba;
-mod figures;
 mod gateways;
 mod guard;
 mod hours;

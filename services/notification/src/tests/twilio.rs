@@ -7,8 +7,8 @@ use countersign_domain::{message::DeliveryState, order::Channel};
 use countersign_runtime::config::{Config, Gateway, GatewayTransport, Twilio};
 use secrecy::SecretString;
 
-use super::{PHONE, Stage, eventually, figures::Figures};
-use crate::testkit::{Answer, TwilioAccepted, TwilioStub};
+use super::{PHONE, Stage, eventually};
+use crate::testkit::{Answer, Figures, TwilioAccepted, TwilioStub};
 use DeliveryState::{Delivered, Failed, Ready, Sent};
 
 const CUSTOMER: &str = "+8613912345678";

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
+use super::http_talk::lock;
 use opentelemetry::global;
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     metrics::{
         PeriodicReader, SdkMeterProvider, Temporality,
-        data::{AggregatedMetrics, MetricData, ResourceMetrics},
+        data::{AggregatedMetrics, MetricData, ResourceMetrics, ScopeMetrics},
         exporter::PushMetricExporter,
     },
 };
@@ -20,14 +21,15 @@ use opentelemetry_sdk::{
 type Counted = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// The counters of this process, from now on.
-pub(crate) struct Figures {
+#[derive(Debug)]
+pub struct Figures {
     counted: Counted,
     provider: SdkMeterProvider,
 }
 
 impl Figures {
-    /// To be called before the worker makes its instruments.
-    pub(crate) fn start() -> Self {
+    /// To be called before anything is counted: instruments that were made before count nothing.
+    pub fn start() -> Self {
         let counted = Counted::default();
         let reader = PeriodicReader::builder(Exporter(counted.clone())).build();
         let provider = SdkMeterProvider::builder().with_reader(reader).build();
@@ -35,10 +37,10 @@ impl Figures {
         Self { counted, provider }
     }
 
-    /// How far a counter is; nothing counted is nought.
-    pub(crate) fn of(&self, name: &str) -> u64 {
+    /// How far a counter is, with its labels as `name{one=1,two=2}`; nothing counted is nought.
+    pub fn of(&self, name: &str) -> u64 {
         self.provider.force_flush().unwrap();
-        let counted = self.counted.lock().unwrap();
+        let counted = lock(&self.counted);
         counted.get(name).copied().unwrap_or_default()
     }
 }
@@ -47,8 +49,8 @@ struct Exporter(Counted);
 
 impl PushMetricExporter for Exporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let mut counted = self.0.lock().unwrap();
-        for metric in metrics.scope_metrics().flat_map(|scope| scope.metrics()) {
+        let mut counted = lock(&self.0);
+        for metric in metrics.scope_metrics().flat_map(ScopeMetrics::metrics) {
             let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() else {
                 continue;
             };
