@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use super::{PHONE, Stage, eventually};
 use crate::testkit::{Answer, Figures, TwilioAccepted, TwilioStub};
-use DeliveryState::{Delivered, Failed, Ready, Sent};
+use DeliveryState::{Delivered, Failed, Ready, Sent, Suppressed};
 
 const CUSTOMER: &str = "+8613912345678";
 
@@ -71,8 +71,18 @@ async fn f_01_f_06_status_in_any_order_and_a_hundred_times_is_one_effect() {
         );
         assert!(begun.elapsed() < Duration::from_secs(1));
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    stage.until_states(order, &wanted).await;
+    eventually(async || {
+        let open = "SELECT COUNT(*) AS n FROM replies WHERE state = 'PENDING'";
+        let open = stage.database.number(open).await;
+        (open == 0).then_some(()).ok_or_else(|| open.to_string())
+    })
+    .await;
+    // Delivered, sent, queued, undelivered: the last of them contradicts the first, and that is on record.
+    for (result, wanted) in [("OK", 1), ("OLD_NEWS", 2), ("CONFLICT: it had arrived", 1)] {
+        let sql = format!("SELECT COUNT(*) AS n FROM replies WHERE result = '{result}'");
+        assert_eq!(stage.database.number(&sql).await, wanted, "{result}");
+    }
+    assert_eq!(stage.states(order).await, wanted);
     let sid = asked.sid.clone();
     let found = stage.store().find_delivery_by_provider_id(&sid).await;
     assert_eq!(found.unwrap().unwrap().state, Delivered);
@@ -102,6 +112,8 @@ async fn f_02_f_03_what_is_signed_otherwise_is_refused_without_an_echo() {
         let answer = stub.post_signed(&url, sent, &signature).await;
         assert_eq!(answer, (403, String::new()));
     }
+    let stored = "SELECT COUNT(*) AS n FROM replies";
+    assert_eq!(stage.database.number(stored).await, 0);
     let bare = url.split('#').next().unwrap();
     let with_port = stub.signature(bare, &fields);
     let without = bare.replacen(&format!(":{}", stage.http.port()), "", 1);
@@ -210,6 +222,26 @@ async fn f_07_a_status_of_an_unknown_id_waits_a_day_for_its_message_and_is_then_
     stage.store().shift_clock(TimeDelta::minutes(70));
     replies("state = 'REFUSED' AND result = 'UNKNOWN_MESSAGE'", 1).await;
     assert_eq!(figures.of("unknown_messages_total"), 1);
+}
+
+#[tokio::test]
+async fn d_13_a_number_that_twilio_may_not_write_to_is_opted_out_and_the_next_channel_goes() {
+    let stub = stub().await;
+    stub.always(TwilioStub::problem(400, 21610));
+    let (stage, order) = by_text(&stub).await;
+    let wanted = [
+        (1, Channel::Sms, Failed),
+        (2, Channel::Sms, Suppressed),
+        (2, Channel::Phone, Sent),
+    ];
+    stage.until_states(order, &wanted).await;
+    let hash = countersign_store::testing::recipient_hash(CUSTOMER);
+    let store = stage.store();
+    assert!(store.is_opted_out(&hash, Channel::Sms).await.unwrap());
+    assert!(!store.is_opted_out(&hash, Channel::Phone).await.unwrap());
+    let by_gateway = "SELECT COUNT(*) AS n FROM opt_outs WHERE reason = 'GATEWAY'";
+    assert_eq!(stage.database.number(by_gateway).await, 1);
+    assert_eq!(stub.seen().len(), 1, "not tried again");
 }
 
 #[tokio::test]
