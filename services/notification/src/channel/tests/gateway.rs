@@ -537,7 +537,7 @@ async fn accept_by_tls(config: Arc<rustls::ServerConfig>, tcp: TcpStream) -> boo
     if !matches!(tls.read(&mut request).await, Ok(1..)) {
         return false;
     }
-    let answer = b"HTTP/1.1 202 X\r\ncontent-length: 10\r\n\r\n{\"id\":\"a\"}";
+    let answer = b"HTTP/1.1 202 X\r\nconnection: close\r\ncontent-length: 10\r\n\r\n{\"id\":\"a\"}";
     tls.write_all(answer).await.unwrap();
     tls.flush().await.unwrap();
     true
@@ -566,6 +566,28 @@ async fn d_17_a_certificate_that_is_untrusted_expired_or_anothers_is_not_sent_to
         assert_not_sent(&outcome, ReasonCode::TlsFailed);
         assert!(!served);
     }
+}
+
+#[tokio::test]
+async fn d_17_a_certificate_that_changes_while_we_run_is_not_sent_to() {
+    let (good, other) = (TestTls::new(&["127.0.0.1"]), TestTls::new(&["127.0.0.1"]));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = config(&format!("https://{}/v1", listener.local_addr().unwrap()));
+    let client = trusting_client(&config.timeouts, &good.certificate).unwrap();
+    let sender = GatewaySender::try_new(config).unwrap().with_client(client);
+    let mut outcomes = Vec::new();
+    for tls in [&good, &other, &good] {
+        let message = sms();
+        let server = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            accept_by_tls(tls.server.clone(), tcp).await
+        };
+        let (outcome, _) = tokio::join!(sender.send(&message, now()), server);
+        outcomes.push(outcome);
+    }
+    assert!(matches!(outcomes[0], Outcome::Sent { .. }), "{outcomes:?}");
+    assert_not_sent(&outcomes[1], ReasonCode::TlsFailed);
+    assert!(matches!(outcomes[2], Outcome::Sent { .. }), "{outcomes:?}");
 }
 
 #[tokio::test]
