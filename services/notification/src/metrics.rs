@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     oldest_due_age: Gauge<f64>,
     breaker: Gauge<u64>,
     unreadable_reports: Counter<u64>,
+    unknown_messages: Counter<u64>,
     bounces: Counter<u64>,
     webhook_tries: Counter<u64>,
     webhooks_disabled: Counter<u64>,
@@ -101,6 +102,10 @@ impl Metrics {
                 .u64_counter("unreadable_reports_total")
                 .with_description("Elements of carriers' pushes that could not be read")
                 .build(),
+            unknown_messages: meter
+                .u64_counter("unknown_messages_total")
+                .with_description("News of messages that nobody here has sent")
+                .build(),
         }
     }
 
@@ -169,6 +174,11 @@ impl Metrics {
 
     pub(crate) fn unreadable_reports(&self, count: u64) {
         self.unreadable_reports.add(count, &[]);
+    }
+
+    /// News that was dropped, since its message did not turn up.
+    pub(crate) fn unknown_message(&self) {
+        self.unknown_messages.add(1, &[]);
     }
 
     /// `kind` is of the closed list, `DELIVERED`, or `IGNORED` for what is not about a letter of ours.

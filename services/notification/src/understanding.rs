@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn yes_and_no_are_known_in_all_their_spellings() {
+    fn f_12_yes_and_no_are_known_in_all_their_spellings() {
         for yes in [
             "是",
             "YES ",
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_for_silence_wins() {
+    fn f_12_a_wish_for_silence_wins() {
         for stop in [
             "STOP",
             "停",
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_plain_is_for_people() {
+    fn f_12_what_is_not_plain_is_for_people() {
         for words in [
             "",
             "👍",

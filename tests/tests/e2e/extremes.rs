@@ -2,6 +2,7 @@
 
 use countersign_e2e::{System, order_builder};
 use countersign_proto::v1;
+use countersign_store::testing::TestDatabase;
 use prost_types::Timestamp;
 use tonic::Code;
 
@@ -36,7 +37,12 @@ async fn b_22_i_08_what_is_too_big_is_refused_before_it_is_stored_and_the_next_o
 
 #[tokio::test]
 async fn g_08_no_time_of_any_calendar_stops_the_service() {
-    let system = System::sqlite().await;
+    for database in TestDatabase::all().await {
+        survives_all_times(System::start(database).await).await;
+    }
+}
+
+async fn survives_all_times(system: System) {
     let mut client = system.orders().await;
     let times = [
         (i64::MIN, 0),

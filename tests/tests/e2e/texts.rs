@@ -394,6 +394,10 @@ async fn b_20_i_01_i_09_nasty_texts_come_back_or_their_fields_are_named() {
     ] {
         texts.push("𝕏".repeat(length));
     }
+    // As much as columns for text hold in bytes, and one more.
+    for length in [65_535, 65_536] {
+        texts.push("a".repeat(length));
+    }
     send_all(&texts).await;
 }
 
@@ -569,6 +573,7 @@ async fn i_10_phones_are_kept_in_e164_however_they_were_written() {
         "call me",
         "+1 900 555 0123",
         "+999 123 4567 890",
+        "+881 612 345 678",
         "138 1234 567x",
     ] {
         let fields = judged(&mut client, "", bad).await.unwrap_err();

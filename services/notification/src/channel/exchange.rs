@@ -46,6 +46,16 @@ pub(crate) fn guarded_client(timeouts: &GatewayTimeouts, guard: Guard) -> reqwes
     builder(timeouts).dns_resolver(guard).build()
 }
 
+/// The same, trusting nothing but one certificate.
+#[cfg(test)]
+pub(super) fn trusting_client(
+    timeouts: &GatewayTimeouts,
+    certificate: &rustls::pki_types::CertificateDer<'_>,
+) -> reqwest::Result<Client> {
+    let certificate = reqwest::Certificate::from_der(certificate)?;
+    builder(timeouts).tls_certs_only([certificate]).build()
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one client that all outbound calls go through"

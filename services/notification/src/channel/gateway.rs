@@ -107,6 +107,12 @@ impl GatewaySender {
         })
     }
 
+    /// With another client.
+    #[cfg(test)]
+    pub(super) fn with_client(self, client: Client) -> Self {
+        Self { client, ..self }
+    }
+
     async fn ask(&self, message: &Doubtful, now: DateTime<Utc>) -> Reconciled {
         let key = format!("{}-{}", message.message_id, message.generation);
         let unknown = |code, text| Reconciled::Unknown {

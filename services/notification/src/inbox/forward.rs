@@ -13,7 +13,8 @@ use super::{
     orders::{OrderCalls, Told},
 };
 use crate::{
-    bell::Bell, bounces::sns_callback::Amazon, failpoint, poll::Poll, transport::Transports,
+    bell::Bell, bounces::sns_callback::Amazon, failpoint, metrics::Metrics, poll::Poll,
+    transport::Transports,
 };
 
 /// Replies that are worked on together.
@@ -52,6 +53,7 @@ pub(crate) struct Forwarder {
     /// Told that its topics are welcome.
     pub(crate) amazon: Amazon,
     pub(crate) clock: SharedClock,
+    pub(crate) metrics: Metrics,
     pub(crate) calls: OrderCalls,
     pub(crate) poll: Poll,
     /// Told when the queue of deliveries may have changed.

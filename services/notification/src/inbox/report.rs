@@ -43,6 +43,7 @@ impl Forwarder {
     ) -> Result<Settled, StoreError> {
         // A try is on record before anything is sent, so what is unknown now stays unknown.
         let Some(reported) = self.reported(report).await? else {
+            self.metrics.unknown_message();
             return Ok(Settled::Refused("UNKNOWN_MESSAGE".to_owned()));
         };
         let delivery = &reported.delivery;

@@ -33,13 +33,14 @@ impl Forwarder {
             .await
     }
 
-    /// Kept for a day, then dropped.
+    /// Kept for a day, then dropped and counted.
     pub(super) async fn unknown(&self, reply: &Reply) -> Result<Settled, StoreError> {
         let now = self.inbox.store.now().await?;
         let word = "UNKNOWN_MESSAGE".to_owned();
         Ok(if now - reply.receive_time < PARKED {
             Settled::Later(word)
         } else {
+            self.metrics.unknown_message();
             Settled::Refused(word)
         })
     }

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_gets_its_burst_and_then_its_rate() {
+    fn f_17_a_client_gets_its_burst_and_then_its_rate() {
         let (limiter, start) = (limiter(), Instant::now());
         assert_eq!(admitted(&limiter, "192.0.2.1", 10, start), 3);
         let later = start + Duration::from_secs(2);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn all_clients_together_get_the_total() {
+    fn f_17_all_clients_together_get_the_total() {
         let (limiter, start) = (limiter(), Instant::now());
         assert_eq!(admitted(&limiter, "192.0.2.1", 10, start), 3);
         assert_eq!(admitted(&limiter, "192.0.2.2", 10, start), 2);

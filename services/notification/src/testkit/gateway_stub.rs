@@ -160,6 +160,11 @@ impl GatewayStub {
         self.state.stalled.load(Ordering::SeqCst)
     }
 
+    /// How many bytes of bodies without end it could write.
+    pub fn poured(&self) -> u64 {
+        self.state.poured.load(Ordering::SeqCst)
+    }
+
     /// Every request, in order.
     pub fn seen(&self) -> Vec<SeenRequest> {
         lock(&self.state.seen).clone()

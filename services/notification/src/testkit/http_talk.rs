@@ -44,8 +44,10 @@ pub enum Answer {
     DripBody(Duration),
     /// This status and a body without end.
     HugeBody(u16),
-    /// Exactly these bytes.
+    /// Exactly these bytes, and the end.
     Raw(Vec<u8>),
+    /// Exactly these bytes; the connection stays.
+    RawAndStay(Vec<u8>),
 }
 
 /// A request as it came in.
@@ -61,6 +63,8 @@ pub struct SeenRequest {
     pub body: Vec<u8>,
     /// Whether its signature was right.
     pub signed: bool,
+    /// By which connection it came, counted from 1.
+    pub connection: u64,
 }
 
 /// A gateway's manners.
@@ -85,6 +89,8 @@ pub(super) struct Stage<P> {
     pub(super) seen: Mutex<Vec<SeenRequest>>,
     /// Requests that are never answered.
     pub(super) stalled: AtomicU64,
+    /// Bytes of bodies without end that were got rid of.
+    pub(super) poured: AtomicU64,
 }
 
 impl<P: Play> Stage<P> {
@@ -94,6 +100,7 @@ impl<P: Play> Stage<P> {
             script: Script::new(),
             seen: Mutex::new(Vec::new()),
             stalled: AtomicU64::new(0),
+            poured: AtomicU64::new(0),
         })
     }
 }
@@ -104,10 +111,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(super) async fn serve<P: Play>(listener: TcpListener, state: Arc<Stage<P>>) {
     let mut talks = tokio::task::JoinSet::new();
+    let mut number = 0;
     while let Ok((tcp, _)) = listener.accept().await {
+        number += 1;
         tcp.set_nodelay(true).unwrap();
         while talks.try_join_next().is_some() {}
         let mut talk = Talk {
+            number,
             tcp,
             unread: Vec::new(),
             state: state.clone(),
@@ -119,7 +129,11 @@ pub(super) async fn serve<P: Play>(listener: TcpListener, state: Arc<Stage<P>>) 
     }
 }
 
+/// Of a body without end.
+static PART: [u8; 16 * 1024] = [b'x'; 16 * 1024];
+
 struct Talk<P> {
+    number: u64,
     tcp: TcpStream,
     unread: Vec<u8>,
     state: Arc<Stage<P>>,
@@ -197,11 +211,16 @@ impl<P: Play> Talk<P> {
             }
             Answer::HugeBody(status) => {
                 let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 1000000000\r\n\r\n");
+                // What is written and not read does not count for long.
+                socket2::SockRef::from(&self.tcp).set_send_buffer_size(64 * 1024)?;
                 self.tcp.write_all(head.as_bytes()).await?;
                 loop {
-                    self.tcp.write_all(&[b'x'; 16 * 1024]).await?;
+                    self.tcp.write_all(&PART).await?;
+                    let written = PART.len() as u64;
+                    self.state.poured.fetch_add(written, Ordering::SeqCst);
                 }
             }
+            Answer::RawAndStay(bytes) => self.tcp.write_all(&bytes).await,
             Answer::Raw(bytes) => {
                 self.tcp.write_all(&bytes).await?;
                 self.tcp.shutdown().await?;
@@ -280,6 +299,7 @@ impl<P: Play> Talk<P> {
             headers,
             body,
             signed,
+            connection: self.number,
         })
     }
 

@@ -14,6 +14,7 @@
 
 mod alibaba_stub;
 mod bounce_report;
+mod figures;
 mod gateway_stub;
 mod http_talk;
 mod mail_sink;
@@ -25,6 +26,7 @@ mod twilio_stub;
 
 pub use alibaba_stub::{AlibabaAccepted, AlibabaStub};
 pub use bounce_report::bounce_report;
+pub use figures::Figures;
 pub use gateway_stub::{AcceptedMessage, GatewayStub};
 pub use http_talk::{Answer, SeenRequest};
 pub use mail_sink::{Act, MailSink, MailSinkConfig, ReceivedMail, SinkTls, Stage};

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{PHONE, Stage, eventually};
 use crate::{
     template::{Locale, MessageKind},
-    testkit::AlibabaStub,
+    testkit::{AlibabaStub, Figures},
 };
 
 const KEY: &str = "LTAI-test";
@@ -77,8 +77,9 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn f_08_of_a_thousand_reports_the_good_ones_are_applied() {
-    for database in TestDatabase::all().await {
+async fn f_08_of_a_thousand_reports_the_good_ones_are_applied_and_the_others_are_on_record() {
+    let figures = Figures::start();
+    for (round, database) in (1..).zip(TestDatabase::all().await) {
         let stub = AlibabaStub::start(KEY, SECRET).await;
         let (stage, order) = Stage::with_two_texts(&stub, database).await;
         let accepted = stub.accepted();
@@ -96,6 +97,18 @@ async fn f_08_of_a_thousand_reports_the_good_ones_are_applied() {
         }
         let told = [(1, Sms, Sent), (2, Sms, Delivered), (2, Phone, Ready)];
         stage.until_states(order, &told).await;
+        eventually(async || {
+            let refused = "SELECT COUNT(*) AS n FROM replies WHERE state = 'REFUSED' AND result = 'UNKNOWN_MESSAGE'";
+            let refused = stage.database.number(refused).await;
+            (refused == 998)
+                .then_some(())
+                .ok_or_else(|| refused.to_string())
+        })
+        .await;
+        let all = "SELECT COUNT(*) AS n FROM replies";
+        assert_eq!(stage.database.number(all).await, 999, "each once");
+        // What cannot be read at all is counted, twice pushed twice.
+        assert_eq!(figures.of("unreadable_reports_total"), 2 * round);
         assert_eq!(stub.push(&url, &json!({"not": "an array"})).await.0, 400);
         stage.end().await;
     }

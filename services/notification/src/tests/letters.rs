@@ -2,12 +2,16 @@
 
 use std::{path::Path, time::Instant};
 
-use countersign_domain::{message::Delivery, order::Order, secrets::LinkKey};
+use countersign_domain::{
+    message::{AttemptOutcome, Delivery},
+    order::Order,
+    secrets::LinkKey,
+};
 use countersign_runtime::config::EmailTransport;
 use tempfile::TempDir;
 
 use super::*;
-use crate::testkit::{Act, MailSink, Stage as At, bounce_report};
+use crate::testkit::{Act, Figures, MailSink, Stage as At, bounce_report};
 
 pub(super) fn with_relay(config: &mut Config, sink: &MailSink) {
     config.email.transport = EmailTransport::Smtp;
@@ -298,6 +302,42 @@ async fn e_10_a_refused_letter_does_not_condemn_the_address() {
             .await
             .unwrap()
     );
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn c_04_e_04_a_letter_that_may_have_arrived_goes_once_more_as_the_same_and_is_counted() {
+    use DeliveryState::Sent;
+    const COUNTED: &str = "possible_duplicate_total{channel=EMAIL}";
+    let figures = Figures::start();
+    let sink = MailSink::start();
+    sink.once(At::Dot, Act::AcceptAndDrop);
+    let mut stage = Stage::new(|config| with_relay(config, &sink)).await;
+    let order = stage.shop.order(MAIL, None).await;
+    eventually(async || {
+        let all = stage.store().list_deliveries(order.id).await.unwrap();
+        let tries = all.iter().flat_map(|it| &it.history);
+        let outcomes: Vec<AttemptOutcome> = tries.map(|it| it.outcome).collect();
+        outcomes
+            .contains(&AttemptOutcome::InDoubt)
+            .then_some(())
+            .ok_or_else(|| format!("{outcomes:?}"))
+    })
+    .await;
+    assert_eq!(figures.of(COUNTED), 0);
+    stage.store().shift_clock(chrono::Duration::seconds(75));
+    let wanted = [(1, Channel::Email, Sent), (2, Channel::Email, Sent)];
+    stage.until_states(order.id, &wanted).await;
+    assert_eq!(figures.of(COUNTED), 1);
+    let mut ids: Vec<String> = sink
+        .mails()
+        .iter()
+        .map(|mail| mail.header("message-id").unwrap())
+        .collect();
+    assert_eq!(ids.len(), 3);
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 2, "one of the two letters twice");
     stage.end().await;
 }
 

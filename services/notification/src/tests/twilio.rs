@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use countersign_domain::{message::DeliveryState, order::Channel};
 use countersign_runtime::config::{Config, Gateway, GatewayTransport, Twilio};
 use secrecy::SecretString;
 
 use super::{PHONE, Stage, eventually};
-use crate::testkit::{Answer, TwilioAccepted, TwilioStub};
-use DeliveryState::{Delivered, Failed, Ready, Sent};
+use crate::testkit::{Answer, Figures, TwilioAccepted, TwilioStub};
+use DeliveryState::{Delivered, Failed, Ready, Sent, Suppressed};
 
 const CUSTOMER: &str = "+8613912345678";
 
@@ -70,8 +71,18 @@ async fn f_01_f_06_status_in_any_order_and_a_hundred_times_is_one_effect() {
         );
         assert!(begun.elapsed() < Duration::from_secs(1));
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    stage.until_states(order, &wanted).await;
+    eventually(async || {
+        let open = "SELECT COUNT(*) AS n FROM replies WHERE state = 'PENDING'";
+        let open = stage.database.number(open).await;
+        (open == 0).then_some(()).ok_or_else(|| open.to_string())
+    })
+    .await;
+    // Delivered, sent, queued, undelivered: the last of them contradicts the first, and that is on record.
+    for (result, wanted) in [("OK", 1), ("OLD_NEWS", 2), ("CONFLICT: it had arrived", 1)] {
+        let sql = format!("SELECT COUNT(*) AS n FROM replies WHERE result = '{result}'");
+        assert_eq!(stage.database.number(&sql).await, wanted, "{result}");
+    }
+    assert_eq!(stage.states(order).await, wanted);
     let sid = asked.sid.clone();
     let found = stage.store().find_delivery_by_provider_id(&sid).await;
     assert_eq!(found.unwrap().unwrap().state, Delivered);
@@ -101,6 +112,8 @@ async fn f_02_f_03_what_is_signed_otherwise_is_refused_without_an_echo() {
         let answer = stub.post_signed(&url, sent, &signature).await;
         assert_eq!(answer, (403, String::new()));
     }
+    let stored = "SELECT COUNT(*) AS n FROM replies";
+    assert_eq!(stage.database.number(stored).await, 0);
     let bare = url.split('#').next().unwrap();
     let with_port = stub.signature(bare, &fields);
     let without = bare.replacen(&format!(":{}", stage.http.port()), "", 1);
@@ -150,17 +163,85 @@ impl<T> OkOrDefault<T> for Option<T> {
 }
 
 #[tokio::test]
-async fn f_07_a_status_of_an_unknown_id_is_taken_and_parked() {
+async fn f_07_a_status_of_an_unknown_id_waits_a_day_for_its_message_and_is_then_dropped_and_counted()
+ {
+    const EARLY: &str = "SM99999999999999999999999999999999";
+    const STRANGE: &str = "SM66666666666666666666666666666666";
+    let figures = Figures::start();
     let stub = stub().await;
-    let (stage, _) = by_text(&stub).await;
-    taken(&stub, 2).await;
-    let url = format!("http://{}/callbacks/twilio/sms/status", stage.http);
-    let fields = [
-        ("AccountSid", TwilioStub::ACCOUNT),
-        ("MessageSid", "SM99999999999999999999999999999999"),
-        ("MessageStatus", "delivered"),
+    let (stage, order) = by_text(&stub).await;
+    let sent = [
+        (1, Channel::Sms, Sent),
+        (2, Channel::Sms, Sent),
+        (2, Channel::Phone, Ready),
     ];
-    assert_eq!(stub.post(&url, &fields).await.0, 204);
+    stage.until_states(order, &sent).await;
+    let url = format!("http://{}/callbacks/twilio/sms/status", stage.http);
+    for sid in [EARLY, STRANGE] {
+        let fields = [
+            ("AccountSid", TwilioStub::ACCOUNT),
+            ("MessageSid", sid),
+            ("MessageStatus", "delivered"),
+        ];
+        assert_eq!(stub.post(&url, &fields).await.0, 204);
+    }
+    let replies = async |wanted: &str, count: i64| {
+        let sql = format!("SELECT COUNT(*) AS n FROM replies WHERE {wanted}");
+        eventually(async || {
+            let found = stage.database.number(&sql).await;
+            (found == count)
+                .then_some(())
+                .ok_or_else(|| format!("{found} with {wanted}"))
+        })
+        .await;
+    };
+    replies("state = 'PENDING' AND result = 'UNKNOWN_MESSAGE'", 2).await;
+    stage.until_states(order, &sent).await;
+
+    // Our own record of the message comes after all.
+    stage
+        .database
+        .execute(&format!(
+            "UPDATE deliveries SET provider_id = '{EARLY}' WHERE seq = 2 AND channel = 'SMS'"
+        ))
+        .await;
+    stage.store().shift_clock(TimeDelta::minutes(1));
+    let arrived = [sent[0], (2, Channel::Sms, Delivered), sent[2]];
+    stage.until_states(order, &arrived).await;
+    replies("state = 'APPLIED' AND result = 'OK'", 1).await;
+
+    let looked_at = async || {
+        let sql = "SELECT attempts AS n FROM replies WHERE state <> 'APPLIED'";
+        stage.database.number(sql).await
+    };
+    let before = looked_at().await;
+    stage.store().shift_clock(TimeDelta::minutes(23 * 60 + 50));
+    eventually(async || (looked_at().await > before).then_some(()).ok_or_default()).await;
+    replies("state = 'PENDING' AND result = 'UNKNOWN_MESSAGE'", 1).await;
+    assert_eq!(figures.of("unknown_messages_total"), 0);
+    stage.store().shift_clock(TimeDelta::minutes(70));
+    replies("state = 'REFUSED' AND result = 'UNKNOWN_MESSAGE'", 1).await;
+    assert_eq!(figures.of("unknown_messages_total"), 1);
+}
+
+#[tokio::test]
+async fn d_13_a_number_that_twilio_may_not_write_to_is_opted_out_and_the_next_channel_goes() {
+    let stub = stub().await;
+    stub.always(TwilioStub::problem(400, 21610));
+    let (stage, order) = by_text(&stub).await;
+    let wanted = [
+        (1, Channel::Sms, Failed),
+        (2, Channel::Sms, Suppressed),
+        (2, Channel::Phone, Sent),
+    ];
+    stage.until_states(order, &wanted).await;
+    let hash = countersign_store::testing::recipient_hash(CUSTOMER);
+    let store = stage.store();
+    assert!(store.is_opted_out(&hash, Channel::Sms).await.unwrap());
+    assert!(!store.is_opted_out(&hash, Channel::Phone).await.unwrap());
+    let by_gateway = "SELECT COUNT(*) AS n FROM opt_outs WHERE reason = 'GATEWAY'";
+    assert_eq!(stage.database.number(by_gateway).await, 1);
+    assert_eq!(stub.seen().len(), 1, "not tried again");
 }
 
 #[tokio::test]

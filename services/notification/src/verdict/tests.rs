@@ -64,7 +64,7 @@ fn h_04_failures_follow_the_schedule_and_the_eighth_is_the_last() {
 }
 
 #[test]
-fn a_rate_limit_is_waited_out_exactly_and_uses_up_no_try() {
+fn d_05_a_rate_limit_is_waited_out_exactly_and_uses_up_no_try() {
     let history = vec![record(AttemptOutcome::NotSent, "RATE_LIMITED: x"); 20];
     let judged = judge(
         &not_sent(ReasonCode::RateLimited, Some(7)),
@@ -84,17 +84,42 @@ fn a_rate_limit_is_waited_out_exactly_and_uses_up_no_try() {
 }
 
 #[test]
-fn a_greylisting_relay_and_a_full_mailbox_have_their_own_patience() {
-    let once = [record(AttemptOutcome::NotSent, "GREYLISTED: x")];
+fn e_07_a_greylisting_relay_is_tried_again_after_1_5_15_30_and_60_minutes() {
     let grey = not_sent(ReasonCode::Greylisted, None);
-    assert_eq!(wait_of(&judge(&grey, &tried(Channel::Email, &[]))), 60);
-    assert_eq!(wait_of(&judge(&grey, &tried(Channel::Email, &once))), 300);
-    let twice = vec![record(AttemptOutcome::NotSent, "MAILBOX_FULL: x"); 2];
-    let full = judge(
-        &not_sent(ReasonCode::MailboxFull, None),
-        &tried(Channel::Email, &twice),
-    );
-    assert_eq!(full.verdict, Verdict::End(DeliveryState::Dead));
+    let mut history = Vec::new();
+    for seconds in [60, 300, 900, 1_800, 3_600, 3_600, 3_600] {
+        let judged = judge(&grey, &tried(Channel::Email, &history));
+        assert_eq!(wait_of(&judged), seconds);
+        assert_eq!(judged.next, NextStep::AsPlanned);
+        history.push(record(judged.outcome, &judged.error));
+    }
+    let judged = judge(&grey, &tried(Channel::Email, &history));
+    assert_eq!(judged.verdict, Verdict::End(DeliveryState::Dead));
+}
+
+#[test]
+fn e_08_a_full_mailbox_is_tried_three_times_and_makes_way_for_the_next_channel() {
+    let full = not_sent(ReasonCode::MailboxFull, None);
+    let mut history = Vec::new();
+    for seconds in [5, 30] {
+        let judged = judge(&full, &tried(Channel::Email, &history));
+        assert_eq!(wait_of(&judged), seconds);
+        assert_eq!(judged.next, NextStep::AsPlanned);
+        history.push(record(judged.outcome, &judged.error));
+    }
+    let third = judge(&full, &tried(Channel::Email, &history));
+    assert_eq!(third.verdict, Verdict::End(DeliveryState::Dead));
+    assert_eq!(third.next, NextStep::Now);
+    assert_eq!(third.opt_out, None, "the address is a good one");
+}
+
+#[test]
+fn d_13_who_told_the_gateway_to_stop_is_not_written_to_again() {
+    let outcome = Outcome::permanent(Reason::new(ReasonCode::OptedOut, "x"));
+    let judged = judge(&outcome, &tried(Channel::Sms, &[]));
+    assert_eq!(judged.opt_out, Some(OptOutReason::Gateway));
+    assert_eq!(judged.verdict, Verdict::End(DeliveryState::Failed));
+    assert_eq!(judged.next, NextStep::Now);
 }
 
 #[test]

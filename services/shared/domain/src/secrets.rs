@@ -169,8 +169,9 @@ pub fn equal_in_constant_time(one: &[u8], two: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeSet, HashSet};
 
+    use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
     use uuid::Uuid;
 
     use super::*;
@@ -200,6 +201,21 @@ mod tests {
                 assert!(is_link_token(&token), "{token}");
                 assert!(seen.insert(token));
             }
+        }
+    }
+
+    #[test]
+    fn f_17_of_a_million_random_tokens_none_opens_one_of_ten_thousand_orders() {
+        let known: HashSet<[u8; 32]> = (0..10_000)
+            .map(|n| token_hash(&key().link_token(order(n), 1)))
+            .collect();
+        assert_eq!(known.len(), 10_000);
+        let mut rng = StdRng::seed_from_u64(17);
+        for _ in 0..1_000_000 {
+            let mut bytes = [0; 16];
+            rng.fill_bytes(&mut bytes);
+            let token = URL_SAFE_NO_PAD.encode(bytes);
+            assert!(!known.contains(&token_hash(&token)), "{token}");
         }
     }
 

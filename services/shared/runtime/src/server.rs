@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use tokio::net::TcpListener;
-use tonic::{Status, body::Body, server::NamedService, service::Routes, transport::Server};
-use tower::Service;
+use tonic::{Code, Status, body::Body, server::NamedService, service::Routes, transport::Server};
+use tower::{Service, util::MapResponseLayer};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
@@ -65,6 +66,7 @@ pub fn serve(serving: Serving, lifecycle: &Lifecycle) {
             .layer(CatchPanicLayer::custom(panicked))
             .layer(serving.gate.layer())
             .layer(Load::new(&limits).layer())
+            .layer(MapResponseLayer::new(unreadable_is_the_callers))
             .trace_fn(|request| {
                 let span = tracing::info_span!("grpc", rpc = request.uri().path());
                 set_parent_from_headers(&span, request.headers());
@@ -144,6 +146,24 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for BySize<S>
             self.ordinary.call(request)
         }
     }
+}
+
+/// How the library begins what it says of a message that it could not read, as it stands in a header.
+const UNREADABLE: &[u8] = b"failed%20to%20decode%20Protobuf%20message";
+
+/// The library calls a request that it could not read, such as one with text that is not UTF-8, an error of ours. It is the
+/// caller's, and no better the next time (RELIABILITY, B-20).
+fn unreadable_is_the_callers(mut answer: http::Response<Body>) -> http::Response<Body> {
+    let headers = answer.headers_mut();
+    let unreadable = headers
+        .get(Status::GRPC_MESSAGE)
+        .is_some_and(|text| text.as_bytes().starts_with(UNREADABLE));
+    if unreadable && Status::from_header_map(headers).is_some_and(|it| it.code() == Code::Internal)
+    {
+        let code = HeaderValue::from(Code::InvalidArgument as i32);
+        headers.insert(Status::GRPC_STATUS, code);
+    }
+    answer
 }
 
 /// What a caller is told when a handler panicked; what happened is in the log.

@@ -130,6 +130,7 @@ pub use safe_mode::SafeMode;
 pub use sequence::ChainHead;
 pub use template_versions::{TemplateKey, TemplateRecord, TemplateVersion};
 pub use tracking::Contact as RecordedContact;
+pub use transaction::wait_to_run_again;
 pub use webhooks::{
     NewWebhookEndpoint, REPLAY_MAX, ReplaySelection, Replayed, TestEvent, TooManyKeys,
     WebhookChange, WebhookDelivery, WebhookDeliveryKey, WebhookEdit, WebhookEndpoint, WebhookTries,

@@ -5,9 +5,11 @@ pub mod shop;
 
 use std::{fs, path::PathBuf};
 
+use chrono::{DateTime, Utc};
 use countersign_domain::{
     ids::DeliveryId,
     message::{Delivery, DeliveryState},
+    order::Channel,
 };
 use countersign_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
@@ -18,6 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     DataKeys, Settings, Store, StoreError,
+    claims::claim_sql,
     delivery_rows::{DELIVERIES, delivery, push_delivery},
     entity::deliveries,
     error::During as _,
@@ -245,6 +248,37 @@ impl TestDatabase {
             .collect()
     }
 
+    /// Keeps what a claim of letters would take, its transaction still open. Answers the ids, too, and how many rows the
+    /// server read for them. For servers only.
+    pub async fn open_claim(
+        &self,
+        now: DateTime<Utc>,
+        limit: u64,
+    ) -> (Locked, Vec<DeliveryId>, u64) {
+        let store = &self.store;
+        let transaction = store.begin_write().await.expect("a transaction");
+        // Asking is counted as well: it is asked twice before, to know by how much.
+        let asked = rows_read(&transaction).await;
+        let before = rows_read(&transaction).await;
+        let claim = Statement::from_sql_and_values(
+            store.backend(),
+            claim_sql(store.kind, limit),
+            [
+                DeliveryState::Ready.as_str().into(),
+                Channel::Email.as_str().into(),
+                now.into(),
+            ],
+        );
+        let rows = transaction.query_all_raw(claim).await.expect("a claim");
+        let after = rows_read(&transaction).await;
+        let ids = rows
+            .iter()
+            .map(|row| DeliveryId::from_uuid(row.try_get("", "id").expect("an id")))
+            .collect();
+        let read = (after - before).saturating_sub(before - asked);
+        (Locked(transaction), ids, read)
+    }
+
     /// Keeps what a statement locks (on SQLite: the whole database) until the answer is dropped or released.
     pub async fn lock(&self, sql: &str) -> Locked {
         let transaction = self.store.begin_write().await.expect("a transaction");
@@ -279,6 +313,19 @@ async fn put_back(transaction: &DatabaseTransaction, tables: &[String]) -> Resul
         }
     }
     Ok(())
+}
+
+/// Rows that a connection has read so far, by whatever way.
+async fn rows_read(transaction: &DatabaseTransaction) -> u64 {
+    let sql = "SHOW SESSION STATUS LIKE 'Handler_read%'";
+    let rows = transaction
+        .query_all_raw(Statement::from_string(DbBackend::MySql, sql))
+        .await
+        .expect("the server counts");
+    rows.iter()
+        .map(|row| row.try_get_by_index::<String>(1).expect("a figure"))
+        .map(|figure| figure.parse::<u64>().expect("a number"))
+        .sum()
 }
 
 /// Says to a server what no repository would.

@@ -1,8 +1,9 @@
 //! Write transactions: the isolation level is chosen, not inherited, and a victim of a conflict is run again whole.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use futures::future::BoxFuture;
+use opentelemetry::{global, metrics::Counter};
 use rand::Rng;
 use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 
@@ -45,8 +46,7 @@ impl Store {
             match self.write_once(&work).await {
                 Err(error) if error.is_retryable() && run < RUNS_MAX => {
                     tracing::debug!(run, error = %error, "transaction is run again");
-                    let wait_ms = rand_wait_ms(run);
-                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                    wait_to_run_again(run).await;
                     run += 1;
                 }
                 result => return result,
@@ -106,7 +106,7 @@ impl Store {
             match self.bounded("run a transaction", Box::pin(work())).await {
                 Err(error) if error.is_retryable() && run < RUNS_MAX => {
                     tracing::debug!(run, error = %error, "transaction is run again");
-                    tokio::time::sleep(Duration::from_millis(rand_wait_ms(run))).await;
+                    wait_to_run_again(run).await;
                     run += 1;
                 }
                 result => return result,
@@ -128,6 +128,21 @@ impl Store {
         };
         self.bounded("run a transaction", Box::pin(whole)).await
     }
+}
+
+/// Transactions that are run again. One that is given up is told to its caller.
+static RUN_AGAIN: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("countersign-store")
+        .u64_counter("transactions_again_total")
+        .with_description("Transactions that were run again after a conflict with others")
+        .build()
+});
+
+/// Waits a moment before a transaction that lost a conflict is run once more, and counts it. `run` says how often it has
+/// been run. For those who decide anew on other facts; everything else in the store does so itself.
+pub async fn wait_to_run_again(run: u32) {
+    RUN_AGAIN.add(1, &[]);
+    tokio::time::sleep(Duration::from_millis(rand_wait_ms(run))).await;
 }
 
 #[expect(

@@ -392,7 +392,7 @@ async fn a_walk_may_begin_anywhere_and_what_came_before_the_chain_is_only_counte
 }
 
 #[tokio::test]
-async fn i_07_audit_entries_are_the_transitions_and_the_acts_whatever_a_shop_does() {
+async fn invariant_7_audit_entries_are_the_transitions_and_the_acts_whatever_a_shop_does() {
     for database in TestDatabase::all().await {
         let store = &database.store;
         let now = store.now().await.unwrap();

@@ -20,7 +20,7 @@ use countersign_store::{
     testing::{TestDatabase, shop::Shop},
 };
 use rand::{SeedableRng, rngs::StdRng};
-use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, SqlErr, TransactionTrait as _};
 use uuid::Uuid;
 
 const MAIL: Option<&str> = Some("canary@example.com");
@@ -231,15 +231,32 @@ async fn l_10_m_10_rival_dispatchers_and_workers_never_take_the_same() {
 }
 
 #[tokio::test]
-async fn b_07_a_claim_is_answered_by_its_index_without_a_sort() {
-    for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
-        let Some(database) = TestDatabase::server(variable).await else {
-            continue;
-        };
+async fn b_07_a_claim_is_answered_by_its_index_without_a_sort_and_two_at_once_take_different_rows()
+{
+    const LIMIT: usize = 100;
+    for database in servers().await {
+        fill(&database.store, 2_000).await;
+        database.execute("ANALYZE TABLE deliveries").await;
         let plan = database.store.explain_claim().await.unwrap();
         assert!(plan.contains("ix_deliveries_channel"), "{plan}");
         assert!(!plan.contains("filesort"), "{plan}");
+
+        let now = database.store.now().await.unwrap();
+        let (first, mine, read) = database.open_claim(now, LIMIT as u64).await;
+        assert!((LIMIT..=LIMIT + 10).contains(&to_usize(read)), "{read}");
+        let (second, others, read) = database.open_claim(now, LIMIT as u64).await;
+        // What the first has locked may be read as well, and nothing else.
+        assert!((LIMIT..=2 * LIMIT + 10).contains(&to_usize(read)), "{read}");
+        assert_eq!((mine.len(), others.len()), (LIMIT, LIMIT));
+        let distinct: BTreeSet<DeliveryId> = mine.into_iter().chain(others).collect();
+        assert_eq!(distinct.len(), 2 * LIMIT);
+        first.release().await;
+        second.release().await;
     }
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap()
 }
 
 #[tokio::test]
@@ -453,6 +470,55 @@ async fn m_02_later_channels_of_a_round_that_is_over_do_not_hold_up_what_follows
 }
 
 #[tokio::test]
+async fn m_02_without_a_reply_there_is_one_text_at_its_time_and_with_one_a_second_before_there_is_none()
+ {
+    use DeliveryState::{Ready, Sent, Superseded};
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        let silent = shop.order(MAIL, PHONE).await;
+        let answering = shop.order(MAIL, PHONE).await;
+        assert_eq!(dispatch(store).await, 4);
+        send_all(store, token(1)).await;
+        assert_eq!(send_all(store, token(2)).await, 2, "the letters that ask");
+        let step = async |order: OrderId, step: u32| {
+            let all = store.list_deliveries(order).await.unwrap();
+            let found = all.into_iter().find(|it| it.delivery.step == step);
+            found.unwrap().delivery
+        };
+        let due = step(answering.id, 2).await.due_time;
+        assert_eq!(step(silent.id, 2).await.due_time, due);
+        let taken = async |number: u128, at| {
+            let lease = lease();
+            store
+                .claim_deliveries(token(number), Channel::Sms, at, lease, 100)
+                .await
+                .unwrap()
+        };
+        let second = Duration::seconds(1);
+        assert_eq!(taken(3, due - second).await, []);
+        let now = store.now().await.unwrap();
+        store.shift_clock(due - second - now);
+        shop.accept(answering.id).await;
+        store.shift_clock(second);
+        let texts = taken(4, due).await;
+        let outcomes = start(store, token(4), &texts).await;
+        let going: Vec<&Claimed> = texts
+            .iter()
+            .filter(|it| matches!(outcomes[&it.delivery.id], StartOutcome::Go { .. }))
+            .collect();
+        assert_eq!(going.len(), 1);
+        assert_eq!(going[0].delivery.order_id, silent.id);
+        let sent = finish(going[0], token(4), AttemptOutcome::Sent, Verdict::End(Sent));
+        assert_eq!(finish_all(store, &[sent]).await, []);
+        assert_eq!(taken(5, due + second).await, [], "once");
+        assert_eq!(step(silent.id, 2).await.state, Sent);
+        assert_eq!(step(silent.id, 3).await.state, Ready);
+        assert_eq!(step(answering.id, 2).await.state, Superseded);
+    }
+}
+
+#[tokio::test]
 async fn a_channel_that_fails_for_good_makes_the_next_one_due_at_once() {
     use DeliveryState::{Failed, Ready, Sent};
     for database in TestDatabase::all().await {
@@ -597,9 +663,12 @@ async fn h_03_what_a_newer_version_has_written_is_left_to_it_and_dead_after_a_wh
             [],
             "it is not claimed again and again"
         );
-        store.shift_clock(Duration::minutes(16));
-        assert_eq!(claim(store, token(3)).await, []);
         let dead = "SELECT COUNT(*) AS n FROM deliveries WHERE state = 'DEAD' AND kind = 'FROM_THE_FUTURE' AND last_error LIKE 'UNREADABLE%'";
+        store.shift_clock(Duration::minutes(14));
+        assert_eq!(claim(store, token(3)).await, []);
+        assert_eq!(database.number(dead).await, 0, "a newer one may still come");
+        store.shift_clock(Duration::minutes(2));
+        assert_eq!(claim(store, token(4)).await, []);
         assert_eq!(database.number(dead).await, 1);
         assert_eq!(states(store, strange.id).await, [(2, 1, Ready)]);
 
@@ -610,8 +679,10 @@ async fn h_03_what_a_newer_version_has_written_is_left_to_it_and_dead_after_a_wh
             .await;
         assert_eq!(dispatch(store).await, 1, "the other message is dispatched");
         let now = store.now().await.unwrap();
-        assert_eq!(store.bury_unreadable_messages(now).await.unwrap(), 0);
-        let later = now + Duration::minutes(31);
+        let early = waiting.create_time + Duration::minutes(14);
+        assert!(now < early);
+        assert_eq!(store.bury_unreadable_messages(early).await.unwrap(), 0);
+        let later = waiting.create_time + Duration::minutes(16);
         assert_eq!(store.bury_unreadable_messages(later).await.unwrap(), 1);
         assert_eq!(database.number(dead).await, 2);
         assert_eq!(states(store, waiting.id).await, [(2, 1, Ready)]);
@@ -852,24 +923,97 @@ async fn m_08_an_order_that_is_called_off_while_its_messages_wait_is_told_only_t
         dispatch(store).await;
         shop.cancel(order.id).await;
         dispatch(store).await;
-        for number in 1..=3 {
-            let claimed = claim(store, token(number)).await;
-            let outcomes = start(store, token(number), &claimed).await;
-            let going: Vec<Finish> = claimed
-                .iter()
-                .filter(|it| matches!(outcomes[&it.delivery.id], StartOutcome::Go { .. }))
-                .map(|it| {
-                    let verdict = Verdict::End(Sent);
-                    finish(it, token(number), AttemptOutcome::Sent, verdict)
-                })
-                .collect();
-            finish_all(store, &going).await;
-        }
+        send_what_may_go(store).await;
         assert_eq!(
             states(store, order.id).await,
             [(1, 1, Superseded), (2, 1, Superseded), (3, 1, Sent)]
         );
     }
+}
+
+/// Claims and sends until nothing is left that is due; what may not go is told so.
+async fn send_what_may_go(store: &Store) {
+    for number in 1.. {
+        let claimed = claim(store, token(number)).await;
+        if claimed.is_empty() {
+            return;
+        }
+        let outcomes = start(store, token(number), &claimed).await;
+        let going: Vec<Finish> = claimed
+            .iter()
+            .filter(|it| matches!(outcomes[&it.delivery.id], StartOutcome::Go { .. }))
+            .map(|it| {
+                let verdict = Verdict::End(DeliveryState::Sent);
+                finish(it, token(number), AttemptOutcome::Sent, verdict)
+            })
+            .collect();
+        finish_all(store, &going).await;
+    }
+}
+
+#[tokio::test]
+async fn m_08_an_order_that_is_changed_while_its_messages_wait_is_asked_by_the_new_ones_alone() {
+    use DeliveryState::{Sent, Superseded};
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        let order = shop.order(MAIL, None).await;
+        dispatch(store).await;
+        let before = states(store, order.id).await.len();
+        shop.amend(order.id).await;
+        dispatch(store).await;
+        send_what_may_go(store).await;
+        let all = store.list_deliveries(order.id).await.unwrap();
+        let (old, new) = all.split_at(before);
+        let ended = |it: &Claimed| (it.delivery.revision, it.delivery.state);
+        assert!(old.iter().all(|it| ended(it) == (1, Superseded)), "{old:?}");
+        assert!(new.iter().all(|it| ended(it) == (2, Sent)), "{new:?}");
+        let kinds: Vec<MessageKind> = new.iter().map(|it| it.delivery.kind).collect();
+        assert_eq!(
+            kinds,
+            [MessageKind::OrderAmended, MessageKind::ConfirmationRequest]
+        );
+        assert_eq!(new[1].delivery.round, 2);
+    }
+}
+
+#[tokio::test]
+async fn m_10_the_same_message_of_a_step_cannot_stand_there_twice() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let order = Shop::new(store.clone()).order(MAIL, None).await;
+        dispatch(store).await;
+        let copy = async |number: u128, generation: &str| {
+            let sql = format!(
+                "INSERT INTO deliveries (id, order_id, seq, kind, revision, round, channel, step, generation, recipient, \
+                 recipient_hash, state, due_time, attempts, last_error, details, create_time) \
+                 SELECT X'{number:032x}', order_id, seq, kind, revision, round, channel, step, {generation}, recipient, \
+                 recipient_hash, state, due_time, attempts, last_error, details, create_time \
+                 FROM deliveries WHERE seq = 1 AND generation = 1"
+            );
+            store.connection().execute_unprepared(&sql).await
+        };
+        let refused = copy(1, "generation").await.unwrap_err().sql_err();
+        assert!(
+            matches!(refused, Some(SqlErr::UniqueConstraintViolation(_))),
+            "{refused:?}"
+        );
+        assert_eq!(states(store, order.id).await.len(), 2);
+        copy(2, "generation + 1").await.unwrap();
+    }
+}
+
+/// So many letters that are due.
+async fn fill(store: &Store, count: u64) {
+    let details = serde_json::to_string(&MessageDetails::default()).unwrap();
+    let rows = QueueRows {
+        first: 1,
+        count,
+        state: DeliveryState::Ready,
+        due_from: "2020-01-01 00:00:00".to_owned(),
+        details: &details,
+    };
+    store.insert_queue_rows(&rows).await.unwrap();
 }
 
 /// The servers that there are; one writer at a time, as on SQLite, tells nothing about rivals.
@@ -920,15 +1064,7 @@ async fn b_08_sixty_four_workers_share_a_hundred_thousand_rows_without_a_double(
         return;
     };
     let store = &database.store;
-    let details = serde_json::to_string(&MessageDetails::default()).unwrap();
-    let rows = QueueRows {
-        first: 1,
-        count: ROWS,
-        state: DeliveryState::Ready,
-        due_from: "2020-01-01 00:00:00".to_owned(),
-        details: &details,
-    };
-    store.insert_queue_rows(&rows).await.unwrap();
+    fill(store, ROWS).await;
     let now = store.now().await.unwrap();
     let work = (0..64_u128).map(|worker| async move {
         let mut own = Vec::new();

@@ -1,9 +1,12 @@
 //! The server hangs up, or refuses, at every statement of a transaction.
 
+use std::time::{Duration, Instant};
+
 use countersign_e2e::{Orders, Replica, System, order_builder};
+use countersign_notification::testkit::Figures;
 use countersign_proto::v1;
 use countersign_store::{
-    Settings, Store,
+    Settings, Store, StoreError,
     testing::{TestDatabase, data_keys},
 };
 use tonic::{Code, Status};
@@ -153,6 +156,8 @@ async fn b_02_cut_after_the_commit_of_a_change_the_answer_is_the_remembered_one(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b_03_b_04_after_a_deadlock_at_any_statement_or_the_commit_the_whole_is_run_again() {
+    let figures = Figures::start();
+    let counted = || figures.of("transactions_again_total");
     for mut it in Broken::all().await {
         let statements = it.statements().await;
         assert_eq!(statements.last().map(String::as_str), Some("COMMIT"));
@@ -164,20 +169,53 @@ async fn b_03_b_04_after_a_deadlock_at_any_statement_or_the_commit_the_whole_is_
                 ""
             };
             it.proxy.breaks(after, statement, Fault::Deadlock, 1);
+            let before = counted();
             it.create(&order_builder().request())
                 .await
                 .unwrap_or_else(|status| unreachable!("{statement}: {status:?}"));
             assert_eq!(it.proxy.broken(), 1, "{statement}");
+            assert!(counted() > before, "{statement}");
             orders += 1;
             it.holds(orders).await;
         }
-        // Again and again: it is run five times more, then the caller hears that he may try later.
+        // Again and again: it is run five times more, after 10 to 200 ms each, then the caller hears that he may try later.
+        let (before, begun) = (counted(), Instant::now());
         it.proxy
             .breaks("INSERT INTO orders", "COMMIT", Fault::Deadlock, 1_000);
         let status = it.create(&order_builder().request()).await.unwrap_err();
         assert_eq!(status.code(), Code::Aborted, "{status:?}");
         assert_eq!(it.proxy.broken(), 6);
+        assert!(
+            begun.elapsed() >= Duration::from_millis(50),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert!(counted() >= before + 5);
         it.holds(orders).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_20_a_server_that_would_cut_text_is_not_connected_to() {
+    for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
+        let Some(database) = TestDatabase::server(variable).await else {
+            continue;
+        };
+        let proxy = Proxy::start(&database.url).await;
+        let settings = Settings::new(proxy.url(&database.url), data_keys());
+        Store::connect(&settings).await.unwrap();
+        proxy.breaks(
+            "",
+            "SET SESSION innodb_lock_wait_timeout",
+            Fault::Lax,
+            1_000,
+        );
+        let refused = Store::connect(&settings).await.unwrap_err();
+        assert!(proxy.broken() > 0);
+        assert!(
+            matches!(&refused, StoreError::Settings(why) if why.contains("STRICT_TRANS_TABLES")),
+            "{refused:?}"
+        );
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) enum Fault {
     ReadOnly,
     /// 3101: another member of the group has changed the same rows; the transaction is rolled back.
     GroupConflict,
+    /// The server is told to cut what does not fit, in place of the statement.
+    Lax,
     /// 3100: the statement is carried out, but the plugin could not watch it.
     Unwatched,
 }
@@ -231,6 +233,11 @@ impl Talk {
                 self.server.readable().await?;
                 return Ok(Next::End);
             }
+            Some(Fault::Lax) => {
+                self.server
+                    .write_all(&query("SET SESSION sql_mode = ''"))
+                    .await?;
+            }
             Some(Fault::Deadlock) => {
                 self.roll_back().await?;
                 self.refuse(1213, "40001", "Deadlock found when trying to get lock")
@@ -290,9 +297,7 @@ impl Talk {
     }
 
     async fn roll_back(&mut self) -> io::Result<()> {
-        let mut packet = vec![9, 0, 0, 0, QUERY];
-        packet.extend_from_slice(b"ROLLBACK");
-        self.server.write_all(&packet).await?;
+        self.server.write_all(&query("ROLLBACK")).await?;
         let mut answer = [0; 64];
         self.server.read(&mut answer).await.map(drop)
     }
@@ -310,6 +315,14 @@ impl Talk {
         packet.extend_from_slice(&payload);
         self.client.write_all(&packet).await
     }
+}
+
+/// A short statement as a packet.
+fn query(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len() + 1).unwrap_or_default();
+    let mut packet = vec![length, 0, 0, 0, QUERY];
+    packet.extend_from_slice(text.as_bytes());
+    packet
 }
 
 /// The first whole packet, with its head.

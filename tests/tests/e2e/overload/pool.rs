@@ -20,10 +20,7 @@ const SLOW: usize = 1_000;
 const REFUSED_WITHIN: Duration = Duration::from_millis(50);
 
 async fn get(mut client: Orders, name: String) -> Result<(), Status> {
-    let asked = client.get_order(v1::GetOrderRequest {
-        name,
-        ..v1::GetOrderRequest::default()
-    });
+    let asked = client.get_order(v1::GetOrderRequest { name });
     asked.await.map(drop)
 }
 

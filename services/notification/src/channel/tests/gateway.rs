@@ -1,5 +1,17 @@
+use flate2::{Compression, write::GzEncoder};
+use futures::FutureExt as _;
+use rustls::pki_types::CertificateDer;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
 
 use super::{again, doubtful, now, outgoing};
 use crate::{
@@ -7,10 +19,11 @@ use crate::{
         CallKey, CallScript, Content, KeyMeaning, Outcome, Outgoing, ReasonCode, Reconciled,
         RetryRule, Sender, SmsContent,
         callback::{CallbackError, CallbackEvent, DeliveryStatus, read_callback},
+        exchange::trusting_client,
         gateway::{GatewayConfig, GatewaySender, GatewayTimeouts},
         signature::SigningKeys,
     },
-    testkit::{Answer, GatewayStub},
+    testkit::{Answer, GatewayStub, TestTls},
 };
 
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -312,6 +325,45 @@ async fn d_08_an_answer_that_drips_is_cut_off_and_in_doubt() {
     }
 }
 
+#[test]
+fn d_01_d_08_the_usual_limits_are_five_seconds_to_connect_and_fifteen_in_all() {
+    let limits = GatewayTimeouts::default();
+    let seconds = [limits.connect, limits.total].map(|limit| limit.as_secs());
+    assert_eq!(seconds, [5, 15]);
+}
+
+#[tokio::test]
+async fn d_09_of_an_endless_answer_no_more_is_taken_than_is_read() {
+    let stub = GatewayStub::start(SECRET).await;
+    stub.always(Answer::HugeBody(202));
+    let outcome = sender(&stub).send(&sms(), now()).await;
+    assert_in_doubt(&outcome, ReasonCode::UnreadableAnswer);
+    let poured = stub.poured();
+    assert!((1..2 * 1_024 * 1_024).contains(&poured), "{poured}");
+}
+
+#[tokio::test]
+async fn d_09_a_packed_answer_is_not_asked_for_and_not_unpacked() {
+    // Ten million blanks.
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    for _ in 0..10_000 {
+        packed.write_all(&[b' '; 1_000]).unwrap();
+    }
+    let packed = packed.finish().unwrap();
+    assert!(packed.len() < 64 * 1_024);
+    for (status, class) in [(202, "IN_DOUBT"), (400, "PERMANENT"), (429, "NOT_SENT")] {
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+            packed.len()
+        );
+        let stub = GatewayStub::start(SECRET).await;
+        stub.always(Answer::Raw([head.as_bytes(), &packed].concat()));
+        let outcome = sender(&stub).send(&sms(), now()).await;
+        assert_eq!(outcome.as_str(), class, "{status}: {outcome:?}");
+        assert!(!stub.seen()[0].headers.contains_key("accept-encoding"));
+    }
+}
+
 #[tokio::test]
 async fn d_09_an_endless_answer_is_read_up_to_64_kib() {
     assert_in_doubt(
@@ -458,32 +510,148 @@ async fn d_16_redirects_are_not_followed_and_nothing_is_carried_there() {
     assert!(elsewhere.seen().is_empty());
 }
 
-#[tokio::test]
-async fn d_17_a_certificate_that_is_not_trusted_is_not_sent() {
-    use tokio_rustls::TlsAcceptor;
-    let tls = crate::testkit::TestTls::new(&["127.0.0.1"]);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// Sends to a server that ends every handshake by itself, trusting `certificate` and nothing else.
+async fn sent_to<F: Future<Output = bool> + Send>(
+    certificate: &CertificateDer<'static>,
+    serve: impl FnOnce(TcpStream) -> F,
+) -> (Outcome, bool) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("https://{}/v1", listener.local_addr().unwrap());
-    let mut server = tokio::task::JoinSet::new();
-    server.spawn(async move {
-        let (tcp, _) = listener.accept().await.unwrap();
-        TlsAcceptor::from(tls.server).accept(tcp).await.is_ok()
-    });
-    let sender = GatewaySender::try_new(config(&base)).unwrap();
-    assert_not_sent(&sender.send(&sms(), now()).await, ReasonCode::TlsFailed);
-    assert!(!server.join_next().await.unwrap().unwrap());
+    let config = config(&base);
+    let client = trusting_client(&config.timeouts, certificate).unwrap();
+    let sender = GatewaySender::try_new(config).unwrap().with_client(client);
+    let message = sms();
+    let server = async { serve(listener.accept().await.unwrap().0).await };
+    let (outcome, took) = tokio::join!(sender.send(&message, now()), server);
+    // Nor in the clear afterwards.
+    assert!(listener.accept().now_or_never().is_none());
+    (outcome, took)
+}
+
+/// Takes a message over, if it gets so far.
+async fn accept_by_tls(config: Arc<rustls::ServerConfig>, tcp: TcpStream) -> bool {
+    let Ok(mut tls) = TlsAcceptor::from(config).accept(tcp).await else {
+        return false;
+    };
+    let mut request = [0; 4_096];
+    if !matches!(tls.read(&mut request).await, Ok(1..)) {
+        return false;
+    }
+    let answer = b"HTTP/1.1 202 X\r\nconnection: close\r\ncontent-length: 10\r\n\r\n{\"id\":\"a\"}";
+    tls.write_all(answer).await.unwrap();
+    tls.flush().await.unwrap();
+    true
 }
 
 #[tokio::test]
-async fn d_18_what_is_not_http_is_in_doubt() {
-    for bytes in [
-        &b"hello\r\n\r\n"[..],
-        b"HTTP/1.1 2x2 ok\r\n\r\n",
-        b"\x16\x03\x01",
-        b"HTTP/1.1 202 ok\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+async fn d_17_a_certificate_that_is_untrusted_expired_or_anothers_is_not_sent_to() {
+    let here = ["127.0.0.1"];
+    let (good, stranger) = (TestTls::new(&here), TestTls::new(&here));
+    let (expired, another) = (TestTls::expired(&here), TestTls::new(&["gateway.example"]));
+    let (outcome, served) = sent_to(&good.certificate, |tcp| {
+        accept_by_tls(good.server.clone(), tcp)
+    })
+    .await;
+    assert!(matches!(outcome, Outcome::Sent { .. }), "{outcome:?}");
+    assert!(served);
+    for (server, trusted) in [
+        (&stranger, &good),
+        (&expired, &expired),
+        (&another, &another),
     ] {
-        let outcome = outcome(Answer::Raw(bytes.to_vec())).await;
-        assert!(matches!(outcome, Outcome::InDoubt { .. }), "{outcome:?}");
+        let (outcome, served) = sent_to(&trusted.certificate, |tcp| {
+            accept_by_tls(server.server.clone(), tcp)
+        })
+        .await;
+        assert_not_sent(&outcome, ReasonCode::TlsFailed);
+        assert!(!served);
+    }
+}
+
+#[tokio::test]
+async fn d_17_a_certificate_that_changes_while_we_run_is_not_sent_to() {
+    let (good, other) = (TestTls::new(&["127.0.0.1"]), TestTls::new(&["127.0.0.1"]));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = config(&format!("https://{}/v1", listener.local_addr().unwrap()));
+    let client = trusting_client(&config.timeouts, &good.certificate).unwrap();
+    let sender = GatewaySender::try_new(config).unwrap().with_client(client);
+    let mut outcomes = Vec::new();
+    for tls in [&good, &other, &good] {
+        let message = sms();
+        let server = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            accept_by_tls(tls.server.clone(), tcp).await
+        };
+        let (outcome, _) = tokio::join!(sender.send(&message, now()), server);
+        outcomes.push(outcome);
+    }
+    assert!(matches!(outcomes[0], Outcome::Sent { .. }), "{outcomes:?}");
+    assert_not_sent(&outcomes[1], ReasonCode::TlsFailed);
+    assert!(matches!(outcomes[2], Outcome::Sent { .. }), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn d_17_a_gateway_that_speaks_tls_1_0_alone_is_not_sent_to() {
+    let tls = TestTls::new(&["127.0.0.1"]);
+    let (outcome, hung_up) = sent_to(&tls.certificate, async |mut tcp: TcpStream| {
+        let mut hello = [0; 4_096];
+        assert!(tcp.read(&mut hello).await.unwrap() > 0);
+        // ServerHello of version 1.0: 32 random bytes, no session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
+        let mut answer = vec![0x16, 3, 1, 0, 42, 2, 0, 0, 38, 3, 1];
+        answer.extend([7; 32]);
+        answer.extend([0, 0, 0x2f, 0]);
+        tcp.write_all(&answer).await.unwrap();
+        // An alert, and the end.
+        let mut rest = Vec::new();
+        tcp.read_to_end(&mut rest).await.ok();
+        rest.first() == Some(&0x15)
+    })
+    .await;
+    assert_not_sent(&outcome, ReasonCode::TlsFailed);
+    assert!(hung_up);
+}
+
+#[tokio::test]
+async fn d_17_the_usual_client_trusts_no_certificate_of_a_strangers_own_making() {
+    let tls = TestTls::new(&["127.0.0.1"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("https://{}/v1", listener.local_addr().unwrap());
+    let sender = GatewaySender::try_new(config(&base)).unwrap();
+    let message = sms();
+    let server = async { accept_by_tls(tls.server, listener.accept().await.unwrap().0).await };
+    let (outcome, took) = tokio::join!(sender.send(&message, now()), server);
+    assert_not_sent(&outcome, ReasonCode::TlsFailed);
+    assert!(!took);
+}
+
+#[tokio::test]
+async fn d_18_what_is_not_http_is_in_doubt_and_its_connection_is_not_used_again() {
+    let stub = GatewayStub::start(SECRET).await;
+    let sender = sender(&stub);
+    let two_lengths =
+        "HTTP/1.1 202 ok\r\ncontent-length: 10\r\ncontent-length: 11\r\n\r\n{\"id\":\"a\"} ";
+    for bytes in [
+        b"hello\r\n\r\n".to_vec(),
+        b"HTTP/1.1 2x2 ok\r\n\r\n".to_vec(),
+        b"\x16\x03\x01".to_vec(),
+        b"HTTP/1.1 202 ok\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n".to_vec(),
+        two_lengths.into(),
+        b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100_000),
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(100_000),
+    ] {
+        let what = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
+        for answer in [Answer::RawAndStay(bytes.clone()), Answer::Raw(bytes)] {
+            stub.once(answer);
+            let outcome = sender.send(&sms(), now()).await;
+            assert!(
+                matches!(outcome, Outcome::InDoubt { .. }),
+                "{what}: {outcome:?}"
+            );
+            let broken = stub.seen().pop().unwrap().connection;
+            let next = sender.send(&sms(), now()).await;
+            assert!(matches!(next, Outcome::Sent { .. }), "{what}: {next:?}");
+            assert_ne!(stub.seen().pop().unwrap().connection, broken, "{what}");
+        }
     }
 }
 

@@ -2,9 +2,14 @@ use countersign_domain::{
     confirmation::{Objection, ObjectionCategory},
     decide::NewOrder,
     order::OrderState,
+    secrets::token_hash,
     tracking::TrackingStatus,
 };
 use reqwest::header::{CONTENT_TYPE, COOKIE};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use super::{
     browser::{Page, client, multipart},
@@ -30,7 +35,7 @@ async fn opened(stage: &mut Stage) -> (countersign_domain::ids::OrderId, Page) {
 }
 
 #[tokio::test]
-async fn the_page_shows_the_order_and_asks_for_the_answer() {
+async fn f_19_the_page_shows_the_order_with_name_and_place_masked_and_asks_for_the_answer() {
     let mut stage = Stage::new().await;
     let (_, page) = opened(&mut stage).await;
     for shown in [
@@ -284,10 +289,38 @@ async fn f_20_forms_from_elsewhere_are_refused() {
     assert_eq!(stage.inbox.answers().len(), 1);
 }
 
+/// A link to an order that has been over for more than half a year.
+async fn expired(stage: &mut Stage) -> String {
+    let order = new_order("en", "WEB-EXPIRED", vec![line("Tea", "old", 1, 100)]);
+    let id = stage.order(&order).await.id;
+    stage.cancel(id).await;
+    stage.store().shift_clock(chrono::Duration::days(181));
+    stage.token(id)
+}
+
+/// A link in whose place there is another, and that one.
+async fn rotated(stage: &mut Stage) -> (String, String) {
+    let order = new_order("en", "WEB-ROTATED", vec![line("Tea", "new", 1, 100)]);
+    let id = stage.order(&order).await.id;
+    let (old, new) = (stage.token(id), stage.key.link_token(id, 2));
+    let hex = |token: &str| data_encoding::HEXUPPER.encode(&token_hash(token));
+    let sql = format!(
+        "UPDATE order_links SET token_hash = X'{}', generation = 2 WHERE token_hash = X'{}'",
+        hex(&new),
+        hex(&old)
+    );
+    stage.database.execute(&sql).await;
+    (old, new)
+}
+
 #[tokio::test]
 async fn f_15_every_bad_link_gets_the_same_answer() {
     let mut stage = Stage::new().await;
+    let expired = expired(&mut stage).await;
+    let (rotated, current) = rotated(&mut stage).await;
     let (id, page) = opened(&mut stage).await;
+    let new_link = format!("{}/o/{current}", stage.url);
+    assert!(Page::open(&new_link).await.has("WEB-ROTATED"));
     let tampered = {
         let token = stage.token(id);
         let flipped = if token.starts_with('A') { "B" } else { "A" };
@@ -298,6 +331,8 @@ async fn f_15_every_bad_link_gets_the_same_answer() {
     for token in [
         tampered.as_str(),
         &next_generation,
+        &expired,
+        &rotated,
         "x",
         "%00",
         "%F0%9F%8D%B5",
@@ -334,10 +369,14 @@ async fn f_15_every_bad_link_gets_the_same_answer() {
 #[tokio::test]
 async fn f_15_bad_links_of_every_kind_take_the_same_time() {
     let mut stage = Stage::new().await;
+    let expired = expired(&mut stage).await;
+    let (rotated, _) = rotated(&mut stage).await;
     let (id, _) = opened(&mut stage).await;
     let good = stage.token(id);
     let flipped = if good.starts_with('A') { "B" } else { "A" };
     let kinds = [
+        expired,
+        rotated,
         format!("{flipped}{}", &good[1..]),
         stage.key.link_token(id, 2),
         "AAAAAAAAAAAAAAAAAAAAAA".to_owned(),
@@ -477,7 +516,7 @@ async fn the_timeline_tells_news_of_the_goods_without_the_drivers_words() {
 }
 
 #[tokio::test]
-async fn too_long_forms_and_files_are_refused() {
+async fn f_22_too_long_forms_and_files_are_refused() {
     let mut stage = Stage::new().await;
     let (_, page) = opened(&mut stage).await;
     let token = page.hidden("form_token");
@@ -490,6 +529,25 @@ async fn too_long_forms_and_files_are_refused() {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 413, "{length} bytes as multipart");
     }
+    // Ten million bytes, whether or not they are waited for.
+    let address = stage.url.strip_prefix("http://").unwrap();
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    let path = page.url.strip_prefix(&stage.url).unwrap();
+    let head = format!(
+        "POST {path}/ask HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+         content-length: 10000000\r\n\r\ntext="
+    );
+    tcp.write_all(head.as_bytes()).await.unwrap();
+    let (mut reader, mut writer) = tcp.split();
+    let pour = async {
+        // The server may hang up whenever it likes.
+        let body = vec![b'a'; 9_999_995];
+        writer.write_all(&body).await.ok();
+    };
+    let mut answer = [0; 12];
+    let ((), read) = tokio::join!(pour, reader.read_exact(&mut answer));
+    read.unwrap();
+    assert_eq!(answer, *b"HTTP/1.1 413");
     let file = "--XyZ\r\nContent-Disposition: form-data; name=\"text\"; filename=\"a.zip\"\r\n\
                 Content-Type: application/zip\r\n\r\nPK\r\n--XyZ--\r\n";
     let request = page.multipart_form("ask", file.to_owned());

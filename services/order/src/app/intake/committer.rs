@@ -10,7 +10,7 @@ use std::{
 };
 
 use countersign_runtime::{config, lifecycle::Lifecycle, load::LoadMetrics};
-use countersign_store::{IntakeFailure, StoredRequest};
+use countersign_store::{IntakeFailure, StoredRequest, wait_to_run_again};
 use tokio::{
     sync::{Mutex, mpsc},
     time::Instant,
@@ -149,6 +149,7 @@ impl Committer {
                 Ok(Step::Again) => {}
                 Err(error) if matches!(error, ServiceError::Aborted { .. }) && run < RUNS_MAX => {
                     tracing::debug!(run, error = %error, "batch is decided again");
+                    wait_to_run_again(run).await;
                 }
                 Err(error) if batch.len() > 1 => {
                     // One of them may be what the database cannot take: each half by itself.

@@ -1,6 +1,6 @@
 //! Orders that are taken in all or none.
 
-use countersign_store::IntakeFailure;
+use countersign_store::{IntakeFailure, wait_to_run_again};
 
 use super::{
     Accepted, Submission,
@@ -19,7 +19,7 @@ impl Deciding {
         submissions: Vec<Submission>,
     ) -> Result<Vec<Accepted>, ServiceError> {
         let mut lost = false;
-        for _ in 0..RUNS_MAX {
+        for run in 1..=RUNS_MAX {
             let keys: Vec<[u8; 32]> = submissions
                 .iter()
                 .map(|submission| submission.key.key_hash)
@@ -91,7 +91,9 @@ impl Deciding {
                         }
                     }
                 }
-                Err(IntakeFailure::Store(error)) if error.is_retryable() => {}
+                Err(IntakeFailure::Store(error)) if error.is_retryable() => {
+                    wait_to_run_again(run).await;
+                }
                 // The commit may have been carried out although its answer was lost: the next run looks.
                 Err(IntakeFailure::Store(error)) if error.is_connection_lost() && !lost => {
                     lost = true;

@@ -11,8 +11,8 @@ use countersign_domain::{
     audit::RuleSet,
     confirmation::AnswerChannel,
     decide::{
-        Answer, CancelReason, Cancellation, Context, Decision, Facts, Formality, Given, Initiator,
-        NewLine, NewOrder, accept, cancel, judge, remind,
+        Amendment, Answer, CancelReason, Cancellation, Context, Decision, Facts, Formality, Given,
+        Initiator, NewLine, NewOrder, accept, amend, cancel, judge, remind,
     },
     email::EmailAddress,
     ids::{CommitId, HoldId, OrderId},
@@ -169,6 +169,37 @@ impl Shop {
         )
         .expect("accepted");
         self.save(decision).await;
+    }
+
+    /// Changes an order: one piece more of its first line.
+    pub async fn amend(&mut self, id: OrderId) {
+        let now = self.store.now().await.expect("the time");
+        let (order, round) = self.order_and_round(id).await;
+        let mut lines = new_order("", None, Some("+8613912345678")).lines;
+        for line in &mut lines {
+            line.quantity += 1;
+        }
+        let amendment = Amendment {
+            lines: Some(lines),
+            total: Some(Money::new(order.total.minor + 10_000, order.total.currency)),
+            reason: "one more".to_owned(),
+            terms: None,
+        };
+        let mut ids = StdRng::seed_from_u64(3);
+        let mut facts = Facts {
+            policy: &self.policy,
+            rules: &RuleSet::compile(&[]).expect("no rules"),
+            customer: None,
+            product: &|_| None,
+            prices: &|_| None,
+            stock: &mut StockBook::new([]),
+            duplicate_of: None,
+            link_key: &self.key,
+            hold_id: &mut || HoldId::new_v7(now, &mut ids),
+        };
+        let context = context(now, "shop");
+        let decision = amend(&order, Some(&round), &amendment, &mut facts, &context);
+        self.save(decision.expect("amended")).await;
     }
 
     /// Calls an order off.

@@ -1,0 +1,32 @@
+//! Links to order pages on every database.
+use countersign_domain::secrets::token_hash;
+use countersign_store::{
+    FIRST_GENERATION,
+    testing::{TestDatabase, shop::Shop},
+};
+use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
+
+#[tokio::test]
+async fn f_17_only_the_hash_of_a_token_is_there_and_none_of_three_thousand_random_ones_is() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        for _ in 0..20 {
+            let order = shop.order(Some("canary@example.com"), None).await;
+            let token = shop.key.link_token(order.id, FIRST_GENERATION);
+            let found = store.find_order_by_link(&token_hash(&token)).await.unwrap();
+            assert_eq!(found, Some(order.id));
+        }
+        let kept = database
+            .all_bytes("SELECT token_hash AS b FROM order_links")
+            .await;
+        assert_eq!(kept.len(), 20);
+        assert!(kept.iter().all(|hash| hash.len() == 32));
+        let mut rng = StdRng::seed_from_u64(17);
+        for _ in 0..3_000 {
+            let mut hash = [0; 32];
+            rng.fill_bytes(&mut hash);
+            assert_eq!(store.find_order_by_link(&hash).await.unwrap(), None);
+        }
+    }
+}
