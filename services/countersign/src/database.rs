@@ -194,10 +194,15 @@ mod tests {
     #[test]
     fn g_01_a_machine_whose_clock_is_more_than_thirty_seconds_off_does_not_start() {
         let database = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
-        for seconds in [-30, -1, 0, 30] {
+        for seconds in [-30, -29, -1, 0, 29, 30] {
             agree_on_time(database, database + TimeDelta::seconds(seconds)).unwrap();
         }
-        for (seconds, words) in [(600, "600 seconds ahead of"), (-600, "600 seconds behind")] {
+        for (seconds, words) in [
+            (31, "31 seconds ahead of"),
+            (-31, "31 seconds behind"),
+            (600, "600 seconds ahead of"),
+            (-600, "600 seconds behind"),
+        ] {
             let machine = database + TimeDelta::seconds(seconds);
             let error = agree_on_time(database, machine).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

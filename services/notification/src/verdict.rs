@@ -163,7 +163,12 @@ pub(crate) fn judge(outcome: &Outcome, tried: &Tried<'_>) -> Judged {
             ..Judged::of(
                 AttemptOutcome::Permanent,
                 reason,
-                Verdict::End(DeliveryState::Failed),
+                // Staff can mend a template, and then send what it was refused for (RELIABILITY, D-12).
+                Verdict::End(if why.code == ReasonCode::TemplateRefused {
+                    DeliveryState::Dead
+                } else {
+                    DeliveryState::Failed
+                }),
             )
         },
         Outcome::InDoubt { .. } => {

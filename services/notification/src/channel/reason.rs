@@ -85,6 +85,9 @@ reason_codes! {
     MessageRefused = "MESSAGE_REFUSED",
     /// We could not make a correct message out of this content.
     MessageInvalid = "MESSAGE_INVALID",
+    /// The carrier does not know or has not approved the words' template, or its gaps are others than ours: whoever uses it
+    /// fails, and nobody else.
+    TemplateRefused = "TEMPLATE_REFUSED",
     /// The message came too late to be of use.
     DeadlinePassed = "DEADLINE_PASSED",
     /// The whole message was written, but no answer came.

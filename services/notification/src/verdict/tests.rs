@@ -64,6 +64,17 @@ fn h_04_failures_follow_the_schedule_and_the_eighth_is_the_last() {
 }
 
 #[test]
+fn d_12_what_a_template_was_refused_for_is_left_to_staff_who_can_mend_it() {
+    let refused = Outcome::permanent(Reason::new(ReasonCode::TemplateRefused, "x"));
+    let judged = judge(&refused, &tried(Channel::Sms, &[]));
+    assert_eq!(judged.verdict, Verdict::End(DeliveryState::Dead));
+    assert_eq!(judged.next, NextStep::Now);
+    let refused = Outcome::permanent(Reason::new(ReasonCode::MessageRefused, "x"));
+    let judged = judge(&refused, &tried(Channel::Sms, &[]));
+    assert_eq!(judged.verdict, Verdict::End(DeliveryState::Failed));
+}
+
+#[test]
 fn d_05_a_rate_limit_is_waited_out_exactly_and_uses_up_no_try() {
     let history = vec![record(AttemptOutcome::NotSent, "RATE_LIMITED: x"); 20];
     let judged = judge(

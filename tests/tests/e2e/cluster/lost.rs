@@ -140,7 +140,7 @@ async fn everything_is_sent(system: &System, processes: &mut Processes) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whichever_members_are_lost_no_order_is_and_no_message_is_doubled() {
+async fn b_17_b_18_l_04_whichever_members_are_lost_no_order_is_and_no_message_is_doubled() {
     let cluster = Cluster::start().await;
     let system = open_shop(&cluster.url).await;
     let database = system.database.url.rsplit('/').next().unwrap();

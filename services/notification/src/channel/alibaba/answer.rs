@@ -121,16 +121,15 @@ fn by_code(answer: &Answer, status: u16, code: &str) -> Outcome {
         | "isv.PRODUCT_UNSUBSCRIBE"
         | "isv.DENY_IP_RANGE"
         | "isp.RAM_PERMISSION_DENY" => config(ReasonCode::AuthRefused),
+        // The gaps that we fill may not be those of the approved text.
         "isv.SMS_TEMPLATE_ILLEGAL"
-        | "isv.SMS_SIGNATURE_ILLEGAL"
+        | "isv.TEMPLATE_MISSING_PARAMETERS"
+        | "isv.INVALID_JSON_PARAM" => permanent(ReasonCode::TemplateRefused),
+        "isv.SMS_SIGNATURE_ILLEGAL"
         | "isv.SMS_SIGNATURE_SCENE_ILLEGAL"
         | "isv.SMS_SIGN_ILLEGAL"
         | "isv.SIGN_STATE_ILLEGAL"
         | "isv.EXTEND_CODE_ERROR" => config(ReasonCode::SenderRefused),
-        // The gaps that we fill are not those of the approved text.
-        "isv.TEMPLATE_MISSING_PARAMETERS" | "isv.INVALID_JSON_PARAM" => {
-            config(ReasonCode::Misconfigured)
-        }
         // Somebody has sent this very request before: whoever it was, the message may be on its way.
         "SignatureNonceUsed" => in_doubt(ReasonCode::Unconfirmed, text),
         _ if is_any_of(

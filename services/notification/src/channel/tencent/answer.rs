@@ -120,12 +120,14 @@ fn by_code(status: u16, code: &str) -> Outcome {
         ("LimitExceeded", _) => permanent(ReasonCode::RateLimited),
         (
             _,
-            "FailedOperation.SignatureIncorrectOrUnapproved"
-            | "FailedOperation.TemplateIncorrectOrUnapproved"
+            "FailedOperation.TemplateIncorrectOrUnapproved"
             | "FailedOperation.TemplateUnapprovedOrNotExist"
             | "FailedOperation.TemplateIdNotExist"
-            | "FailedOperation.TemplateParamSetNotMatchApprovedTemplate"
-            | "FailedOperation.MissingSignature",
+            | "FailedOperation.TemplateParamSetNotMatchApprovedTemplate",
+        ) => permanent(ReasonCode::TemplateRefused),
+        (
+            _,
+            "FailedOperation.SignatureIncorrectOrUnapproved" | "FailedOperation.MissingSignature",
         ) => config(ReasonCode::SenderRefused),
         ("AuthFailure" | "UnauthorizedOperation" | "IpInBlacklist" | "IpNotInWhitelist", _)
         | (

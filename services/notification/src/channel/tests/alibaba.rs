@@ -457,8 +457,8 @@ async fn d_11_a_yes_without_an_id_is_in_doubt() {
 #[tokio::test]
 async fn d_12_the_code_tells_the_class() {
     use ReasonCode::{
-        AddressUnsupported, AuthRefused, BadRecipient, GatewayFailed, MessageRefused,
-        Misconfigured, RateLimited, SenderRefused,
+        AddressUnsupported, AuthRefused, BadRecipient, GatewayFailed, MessageRefused, RateLimited,
+        SenderRefused, TemplateRefused,
     };
     let stub = stub().await;
     let sender = sender(&stub);
@@ -479,9 +479,13 @@ async fn d_12_the_code_tells_the_class() {
         ("isv.ACCOUNT_ABNORMAL", "CONFIG", AuthRefused),
         ("isv.PRODUCT_UN_SUBSCRIPT", "CONFIG", AuthRefused),
         ("isp.RAM_PERMISSION_DENY", "CONFIG", AuthRefused),
-        ("isv.SMS_TEMPLATE_ILLEGAL", "CONFIG", SenderRefused),
+        ("isv.SMS_TEMPLATE_ILLEGAL", "PERMANENT", TemplateRefused),
         ("isv.SMS_SIGNATURE_ILLEGAL", "CONFIG", SenderRefused),
-        ("isv.TEMPLATE_MISSING_PARAMETERS", "CONFIG", Misconfigured),
+        (
+            "isv.TEMPLATE_MISSING_PARAMETERS",
+            "PERMANENT",
+            TemplateRefused,
+        ),
         ("isp.SYSTEM_ERROR", "IN_DOUBT", GatewayFailed),
     ] {
         stub.refuse_once(code);

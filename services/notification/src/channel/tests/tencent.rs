@@ -110,7 +110,7 @@ async fn d_10_an_unreadable_answer_is_in_doubt() {
 async fn d_12_the_code_tells_the_class() {
     use ReasonCode::{
         AddressUnsupported, AuthRefused, BadRecipient, GatewayFailed, MessageRefused,
-        Misconfigured, OptedOut, RateLimited, SenderRefused,
+        Misconfigured, OptedOut, RateLimited, SenderRefused, TemplateRefused,
     };
     let stub = TencentStub::start(KEY, SECRET).await;
     let sender = sender_with(&stub, SECRET);
@@ -153,6 +153,11 @@ async fn d_12_the_code_tells_the_class() {
         ),
         (
             "FailedOperation.TemplateIncorrectOrUnapproved",
+            "PERMANENT",
+            TemplateRefused,
+        ),
+        (
+            "FailedOperation.SignatureIncorrectOrUnapproved",
             "CONFIG",
             SenderRefused,
         ),
