@@ -9,6 +9,7 @@ mod canary;
 mod cluster;
 mod collector;
 mod database;
+mod deadline;
 mod erasure;
 mod extremes;
 mod feedback;
