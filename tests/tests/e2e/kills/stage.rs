@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{ids::OrderId, message::DeliveryState};
 use countersign_e2e::link_key;
 use countersign_notification::testkit::{GatewayStub, MailSink};
@@ -29,6 +29,8 @@ pub(super) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const WITH_OWN_NAMES: &str = "mount --bind \"$HOSTS\" /etc/hosts && \
      mount --bind \"$RESOLVER\" /etc/resolv.conf && exec \"$0\" \"$@\"";
 const LINK_SECRET: &str = "end-to-end tests share one secret";
+/// After this a dead worker's messages are anybody's.
+const LEASE_MAX: TimeDelta = TimeDelta::seconds(30);
 /// The lease of thirty seconds, and the five of the sweep.
 pub(super) const LEASE: TimeDelta = TimeDelta::seconds(36);
 /// Longer than any step takes on a busy machine.
@@ -355,6 +357,24 @@ impl Stage {
         all
     }
 
+    /// When the last lease ends, if there is one.
+    pub(super) async fn lease_end(&self) -> Option<DateTime<Utc>> {
+        let all = self.deliveries().await;
+        let all = all.iter().map(|it| &it.delivery);
+        let leased = all.filter(|it| it.state == DeliveryState::Leased);
+        leased.map(|it| it.due_time).max()
+    }
+
+    /// Nobody works; whatever the last worker had, it has for thirty seconds more at most.
+    async fn leases_end_in_time(&self) {
+        let now = self.database.store.now().await.unwrap();
+        let end = self.lease_end().await;
+        assert!(
+            end.is_none_or(|end| end <= now + LEASE_MAX),
+            "{end:?} at {now}"
+        );
+    }
+
     /// What the workers have complained about.
     pub(super) fn log(&self) -> String {
         read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -365,6 +385,7 @@ impl Stage {
         let mut worker = self.worker(Some((step, nth)));
         let end = self.watch(&mut worker).await;
         assert_eq!(end, Stop::Killed, "{step} is not reached\n{}", self.log());
+        self.leases_end_in_time().await;
         self.pass(LEASE, None).await;
     }
 
@@ -374,6 +395,7 @@ impl Stage {
         let end = self.watch(&mut worker).await;
         assert_eq!(end, Stop::Stalled, "{}", self.log());
         worker.kill().await;
+        self.leases_end_in_time().await;
         self.pass(LEASE, None).await;
     }
 
