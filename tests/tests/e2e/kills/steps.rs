@@ -272,8 +272,10 @@ async fn c_13_a_zombie_changes_nothing_after_another_has_taken_over() {
     let before = stage.deliveries().await;
     let accepted = stage.gateways.texts.accepted().len();
 
+    let refusal = "after the lease was lost";
+    assert!(!stage.log().contains(refusal), "{}", stage.log());
     zombie.signal(Signal::CONT);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    until(&stage, "refused", || stage.log().contains(refusal)).await;
     assert!(!zombie.is_dead(), "{}", stage.log());
     assert_eq!(stage.deliveries().await, before);
     assert_eq!(stage.gateways.texts.accepted().len(), accepted);
