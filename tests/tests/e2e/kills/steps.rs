@@ -12,6 +12,7 @@ use countersign_domain::{
 };
 use countersign_notification::testkit::{Act, Answer, Stage as Point};
 use countersign_runtime::config::Notification;
+use countersign_store::Claimed;
 use rustix::process::Signal;
 use tokio::sync::Notify;
 
@@ -280,6 +281,45 @@ async fn c_13_a_zombie_changes_nothing_after_another_has_taken_over() {
     assert_eq!(stage.deliveries().await, before);
     assert_eq!(stage.gateways.texts.accepted().len(), accepted);
     zombie.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h_02_a_message_that_kills_three_workers_is_given_up_and_the_others_go_once() {
+    let mut stage = Stage::with_order(true, false).await;
+    stage.order(false, true).await;
+    // Steps of letters only, and only one letter may go: the texts go meanwhile, while the relay is slow to greet.
+    let slow = Act::Delay(Duration::from_secs(2));
+    stage.gateways.mail.always(Point::Connect, slow);
+    for (step, tries) in [
+        ("connected", vec![Try::Sending]),
+        ("connected", vec![Try::InDoubt, Try::Sending]),
+        ("asked", vec![Try::InDoubt, Try::InDoubt]),
+    ] {
+        stage.killed_at(step, 1).await;
+        // What it dies of is on record before, and the others have gone.
+        let begun = fate(&stage, Channel::Email, 1).await;
+        assert_eq!(begun, (State::Leased, tries, 0), "{step}");
+        for seq in [1, 2] {
+            let other = fate(&stage, Channel::Sms, seq).await;
+            assert_eq!(other, (State::Sent, vec![Try::Sent], 1), "{step}");
+        }
+    }
+    finish(&mut stage).await;
+    let dead = fate(&stage, Channel::Email, 1).await;
+    let tries = vec![Try::InDoubt, Try::InDoubt];
+    assert_eq!(dead, (State::Dead, tries, 0));
+    let all = stage.deliveries().await;
+    let poison = |it: &&Claimed| it.delivery.last_error.starts_with("POISON: ");
+    assert_eq!(all.iter().filter(poison).count(), 1, "{all:#?}");
+    for (channel, seq) in [
+        (Channel::Email, 2),
+        (Channel::Sms, 1),
+        (Channel::Sms, 2),
+        (Channel::Phone, 2),
+    ] {
+        let other = fate(&stage, channel, seq).await;
+        assert_eq!(other, (State::Sent, vec![Try::Sent], 1), "{channel} {seq}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
