@@ -31,26 +31,29 @@ async fn k_05_a_caller_that_floods_leaves_the_others_their_share() {
     let warm_up = send_orders(&flood, 4, Duration::from_millis(500), pause).await;
     assert!(warm_up.taken > 0);
 
-    let (flooded, others) = tokio::join!(
-        send_orders(&flood, 100, span, pause),
-        join_all(
-            polite
-                .iter()
-                .map(|client| send_orders(client, 4, span, pause))
-        )
-    );
-
-    let all = flooded.taken + others.iter().map(|seen| seen.taken).sum::<u64>();
-    assert!(flooded.refused.len() > 20, "it is refused");
-    for (name, seen) in ["shop", "market", "erp"].iter().zip(&others) {
-        // A quarter each would be fair; on a quiet machine it is above nine tenths of that.
-        assert!(
-            seen.taken * 8 >= all,
-            "{name} had {} of {all}, the flood {}",
-            seen.taken,
-            flooded.taken
+    let mut rounds = Vec::new();
+    // A machine that is busy with something else may hold up any of them; one fair round tells.
+    for _ in 0..5 {
+        let (flooded, others) = tokio::join!(
+            send_orders(&flood, 100, span, pause),
+            join_all(
+                polite
+                    .iter()
+                    .map(|client| send_orders(client, 4, span, pause))
+            )
         );
+        assert!(flooded.refused.len() > 20, "it is refused");
+        let taken: Vec<u64> = others.iter().map(|seen| seen.taken).collect();
+        let all = flooded.taken + taken.iter().sum::<u64>();
+        // A quarter each would be fair; four fifths of that are a fifth of all.
+        let is_fair = taken.iter().all(|taken| taken * 5 >= all);
+        rounds.push((flooded.taken, taken));
+        if is_fair {
+            println!("the flood and the others had {rounds:?}");
+            return;
+        }
     }
+    panic!("the flood and the others had {rounds:?}");
 }
 
 #[tokio::test]
