@@ -33,12 +33,14 @@ const LINK_SECRET: &str = "end-to-end tests share one secret";
 const LEASE_MAX: TimeDelta = TimeDelta::seconds(30);
 /// The lease of thirty seconds, and the five of the sweep.
 pub(super) const LEASE: TimeDelta = TimeDelta::seconds(36);
+/// Nothing that a worker does takes as long without a trace in the database.
+const QUIET: Duration = Duration::from_millis(500);
 /// Longer than any step takes on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What the worker sends through. They take every message that they are given, a known one too.
-pub(super) struct Gateways {
-    pub(super) mail: MailSink,
+pub(crate) struct Gateways {
+    pub(crate) mail: MailSink,
     pub(super) texts: GatewayStub,
     pub(super) calls: GatewayStub,
 }
@@ -60,7 +62,7 @@ impl Gateways {
 
 /// Why nobody works any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// Every message is finished; the worker lives.
     Done,
     /// The worker was killed at the step that it was armed for.
@@ -70,7 +72,7 @@ pub(super) enum Stop {
 }
 
 /// A running worker.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     child: Child,
     stalled_before: u64,
 }
@@ -92,7 +94,7 @@ impl Worker {
     }
 
     /// SIGTERM; whether it then ended with nothing left undone.
-    pub(super) async fn ended(mut self) -> bool {
+    pub(crate) async fn ended(mut self) -> bool {
         // Waiting would close it, and that tells the worker a second time.
         let held = self.child.stdin.take();
         self.signal(Signal::TERM);
@@ -110,7 +112,7 @@ impl Worker {
 pub(crate) struct Stage {
     pub(crate) database: TestDatabase,
     pub(super) shop: Shop,
-    pub(super) gateways: Gateways,
+    pub(crate) gateways: Gateways,
     pub(crate) orders: Vec<OrderId>,
     pub(crate) order_service: String,
     /// After so many minutes without a worker one that starts takes the database for an old copy; 0: never. Time is let pass
@@ -170,7 +172,7 @@ impl Stage {
     }
 
     /// Starts a worker that is killed when it comes to a step the how many-th time.
-    pub(super) fn worker(&self, armed: Option<(&str, u32)>) -> Worker {
+    pub(crate) fn worker(&self, armed: Option<(&str, u32)>) -> Worker {
         let gateways = &self.gateways;
         let log = File::options()
             .create(true)
@@ -294,7 +296,7 @@ impl Stage {
     }
 
     /// Watches a worker until nobody works; where all that is left is to wait, time is let pass.
-    pub(super) async fn watch(&mut self, worker: &mut Worker) -> Stop {
+    pub(crate) async fn watch(&mut self, worker: &mut Worker) -> Stop {
         let began = Instant::now();
         loop {
             if worker.is_dead() {
@@ -365,6 +367,27 @@ impl Stage {
         leased.map(|it| it.due_time).max()
     }
 
+    /// Waits until the leases are those that the dead have left: nothing moves any more.
+    pub(super) async fn settled(&self) {
+        let began = Instant::now();
+        let (mut before, mut since) = ([0; 3], Instant::now());
+        while since.elapsed() < QUIET {
+            let mut now = [0; 3];
+            for (number, what) in now.iter_mut().zip([
+                "COUNT(*) AS n FROM outbox",
+                "COUNT(*) AS n FROM deliveries WHERE state = 'LEASED'",
+                "COUNT(*) AS n FROM attempts WHERE outcome <> 'SENDING'",
+            ]) {
+                *number = self.database.number(&format!("SELECT {what}")).await;
+            }
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+            assert!(began.elapsed() < PATIENCE, "{before:?}\n{}", self.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Nobody works; whatever the last worker had, it has for thirty seconds more at most.
     async fn leases_end_in_time(&self) {
         let now = self.database.store.now().await.unwrap();
@@ -376,7 +399,7 @@ impl Stage {
     }
 
     /// What the workers have complained about.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
