@@ -1,8 +1,8 @@
 //! One caller takes nothing from another: turns and quotas.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use countersign_e2e::order_builder;
+use countersign_e2e::{Orders, order_builder};
 use countersign_proto::v1;
 use countersign_runtime::config::CallerLimits;
 use countersign_store::testing::TestDatabase;
@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::{replica, send_orders};
+use super::{Over, replica, send_orders};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k_05_a_caller_that_floods_leaves_the_others_their_share() {
@@ -56,6 +56,20 @@ async fn k_05_a_caller_that_floods_leaves_the_others_their_share() {
     panic!("the flood and the others had {rounds:?}");
 }
 
+/// The longest time that one of ten orders takes.
+async fn ten_orders(client: &mut Orders) -> Duration {
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 {
+        let asked = Instant::now();
+        client
+            .create_order(order_builder().request())
+            .await
+            .unwrap();
+        longest = longest.max(asked.elapsed());
+    }
+    longest
+}
+
 #[tokio::test]
 async fn j_03_a_caller_that_has_had_its_orders_is_told_when_to_come_again_and_others_are_not_touched()
  {
@@ -94,12 +108,28 @@ async fn j_03_a_caller_that_has_had_its_orders_is_told_when_to_come_again_and_ot
         .await
         .unwrap();
     market.batch_create_orders(batch).await.unwrap();
-    for _ in 0..20 {
-        market
-            .create_order(order_builder().request())
-            .await
-            .unwrap();
-    }
+    // While it goes on to be refused, the others wait no longer than before.
+    let alone = ten_orders(&mut market).await;
+    let over = Over::default();
+    let insisting = async {
+        let mut refused = 0;
+        while !over.is_over() {
+            let order = shop.create_order(order_builder().request()).await;
+            assert_eq!(order.unwrap_err().code(), Code::ResourceExhausted);
+            refused += 1;
+        }
+        refused
+    };
+    let ordering = async {
+        let beside = ten_orders(&mut market).await;
+        over.tell();
+        beside
+    };
+    let (refused, beside) = tokio::join!(insisting, ordering);
+    println!("{alone:?} alone, {beside:?} beside {refused} refusals");
+    assert!(refused > 0);
+    let most = alone * 5 + Duration::from_secs(1);
+    assert!(beside < most, "{beside:?}, alone {alone:?}");
     let taken = database.number("SELECT COUNT(*) AS n FROM orders").await;
     assert_eq!(taken, 27);
 }
