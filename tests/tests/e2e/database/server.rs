@@ -190,6 +190,7 @@ async fn b_10_b_11_a_server_that_stands_still_or_is_killed_loses_nothing_that_wa
     stage.orders = ids
         .map(|name| OrderId::from_resource_name(name).unwrap())
         .collect();
+    stage.second_channels_fall_due(&mut worker).await;
     let end = stage.watch(&mut worker).await;
     assert_eq!(end, Stop::Done, "{}", stage.log());
     assert!(worker.ended().await, "{}", stage.log());

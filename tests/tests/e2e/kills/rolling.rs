@@ -129,6 +129,7 @@ async fn upgrade_and_back(database: TestDatabase) {
         .number("SELECT COUNT(*) AS n FROM orders")
         .await;
     assert_eq!(count, orders, "acknowledged and there");
+    stage.second_channels_fall_due(&mut worker).await;
     judge(&mut stage, worker).await;
     let letters = ledger(&stage.gateways, Channel::Email);
     assert_eq!(letters.len(), 2 * acknowledged.len());

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
-use countersign_domain::{ids::OrderId, message::DeliveryState};
+use chrono::TimeDelta;
+use countersign_domain::ids::OrderId;
 use countersign_e2e::link_key;
 use countersign_notification::testkit::{GatewayStub, MailSink};
 use countersign_store::{
@@ -29,12 +29,8 @@ pub(super) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const WITH_OWN_NAMES: &str = "mount --bind \"$HOSTS\" /etc/hosts && \
      mount --bind \"$RESOLVER\" /etc/resolv.conf && exec \"$0\" \"$@\"";
 const LINK_SECRET: &str = "end-to-end tests share one secret";
-/// After this a dead worker's messages are anybody's.
-const LEASE_MAX: TimeDelta = TimeDelta::seconds(30);
 /// The lease of thirty seconds, and the five of the sweep.
 pub(super) const LEASE: TimeDelta = TimeDelta::seconds(36);
-/// Nothing that a worker does takes as long without a trace in the database.
-const QUIET: Duration = Duration::from_millis(500);
 /// Longer than any step takes on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(45);
 
@@ -297,7 +293,7 @@ impl Stage {
 
     /// Watches a worker until nobody works; where all that is left is to wait, time is let pass.
     pub(crate) async fn watch(&mut self, worker: &mut Worker) -> Stop {
-        let began = Instant::now();
+        let (mut began, mut finished) = (Instant::now(), 0);
         loop {
             if worker.is_dead() {
                 return Stop::Killed;
@@ -316,6 +312,11 @@ impl Stage {
                 }
             }
             if began.elapsed() > PATIENCE {
+                let known = std::mem::replace(&mut finished, self.finished().await);
+                if finished > known {
+                    began = Instant::now();
+                    continue;
+                }
                 let left = self.deliveries().await;
                 let log = self.log();
                 unreachable!(
@@ -327,29 +328,6 @@ impl Stage {
         }
     }
 
-    async fn is_busy(&self) -> bool {
-        let sql = "SELECT (SELECT COUNT(*) FROM outbox) \
-                   + (SELECT COUNT(*) FROM deliveries WHERE state = 'LEASED') AS n";
-        self.database.number(sql).await > 0
-    }
-
-    /// How long until the next message is due; none when all are finished.
-    async fn time_to_next(&self) -> Option<TimeDelta> {
-        let all = self.deliveries().await;
-        let mut unfinished = all
-            .iter()
-            .map(|it| &it.delivery)
-            .filter(|it| !it.state.is_finished())
-            .peekable();
-        unfinished.peek()?;
-        let now = self.database.store.now().await.unwrap();
-        let due = unfinished
-            .filter(|it| it.state == DeliveryState::Ready)
-            .map(|it| it.due_time)
-            .min();
-        Some(due.map_or(TimeDelta::zero(), |due| due - now))
-    }
-
     /// What became of the messages about all orders.
     pub(crate) async fn deliveries(&self) -> Vec<Claimed> {
         let mut all = Vec::new();
@@ -357,45 +335,6 @@ impl Stage {
             all.extend(self.database.store.list_deliveries(*order).await.unwrap());
         }
         all
-    }
-
-    /// When the last lease ends, if there is one.
-    pub(super) async fn lease_end(&self) -> Option<DateTime<Utc>> {
-        let all = self.deliveries().await;
-        let all = all.iter().map(|it| &it.delivery);
-        let leased = all.filter(|it| it.state == DeliveryState::Leased);
-        leased.map(|it| it.due_time).max()
-    }
-
-    /// Waits until the leases are those that the dead have left: nothing moves any more.
-    pub(super) async fn settled(&self) {
-        let began = Instant::now();
-        let (mut before, mut since) = ([0; 3], Instant::now());
-        while since.elapsed() < QUIET {
-            let mut now = [0; 3];
-            for (number, what) in now.iter_mut().zip([
-                "COUNT(*) AS n FROM outbox",
-                "COUNT(*) AS n FROM deliveries WHERE state = 'LEASED'",
-                "COUNT(*) AS n FROM attempts WHERE outcome <> 'SENDING'",
-            ]) {
-                *number = self.database.number(&format!("SELECT {what}")).await;
-            }
-            if now != before {
-                (before, since) = (now, Instant::now());
-            }
-            assert!(began.elapsed() < PATIENCE, "{before:?}\n{}", self.log());
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Nobody works; whatever the last worker had, it has for thirty seconds more at most.
-    async fn leases_end_in_time(&self) {
-        let now = self.database.store.now().await.unwrap();
-        let end = self.lease_end().await;
-        assert!(
-            end.is_none_or(|end| end <= now + LEASE_MAX),
-            "{end:?} at {now}"
-        );
     }
 
     /// What the workers have complained about.
