@@ -1,21 +1,27 @@
 //! An OpenTelemetry collector that keeps all it is given, to be searched.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use countersign_runtime::lifecycle::Lifecycle;
-use opentelemetry_proto::tonic::collector::{
-    logs::v1::{
-        ExportLogsServiceRequest, ExportLogsServiceResponse,
-        logs_service_server::{LogsService, LogsServiceServer},
+use opentelemetry_proto::tonic::{
+    collector::{
+        logs::v1::{
+            ExportLogsServiceRequest, ExportLogsServiceResponse,
+            logs_service_server::{LogsService, LogsServiceServer},
+        },
+        metrics::v1::{
+            ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+            metrics_service_server::{MetricsService, MetricsServiceServer},
+        },
+        trace::v1::{
+            ExportTraceServiceRequest, ExportTraceServiceResponse,
+            trace_service_server::{TraceService, TraceServiceServer},
+        },
     },
-    metrics::v1::{
-        ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-        metrics_service_server::{MetricsService, MetricsServiceServer},
-    },
-    trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_server::{TraceService, TraceServiceServer},
-    },
+    metrics::v1::{metric::Data, number_data_point::Value},
 };
 use prost::Message;
 use tokio::net::TcpListener;
@@ -56,6 +62,31 @@ impl Collector {
             let bytes = bytes.lock().unwrap();
             (name, String::from_utf8_lossy(&bytes).into_owned())
         })
+    }
+
+    /// How far a counter has come, where its attributes hold a word.
+    pub(crate) fn counted(&self, name: &str, of: &str) -> i64 {
+        let bytes = self.metrics.lock().unwrap().clone();
+        // One message behind the other is one message with the lists of all.
+        let all = ExportMetricsServiceRequest::decode(bytes.as_slice()).unwrap();
+        let scopes = all.resource_metrics.iter().flat_map(|it| &it.scope_metrics);
+        let metrics = scopes.flat_map(|it| &it.metrics);
+        let mut latest: BTreeMap<String, i64> = BTreeMap::new();
+        for metric in metrics.filter(|it| it.name == name) {
+            let Some(Data::Sum(sum)) = &metric.data else {
+                continue;
+            };
+            for point in &sum.data_points {
+                let attributes = format!("{:?}", point.attributes);
+                if let Some(Value::AsInt(value)) = point.value
+                    && attributes.contains(of)
+                {
+                    let known = latest.entry(attributes).or_default();
+                    *known = value.max(*known);
+                }
+            }
+        }
+        latest.values().sum()
     }
 }
 

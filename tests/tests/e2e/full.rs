@@ -10,13 +10,18 @@ use std::{
 
 use countersign_e2e::{order_builder, seed};
 use countersign_proto::v1::{self, order_service_client::OrderServiceClient};
+use countersign_runtime::lifecycle::Lifecycle;
 use countersign_store::testing::TestDatabase;
+use rustix::process::{Pid, Signal, kill_process};
 use tonic::{
     Code, Request, Status,
     transport::{Channel, Endpoint},
 };
 
-use super::program::{answers, free_address, program};
+use super::{
+    collector::Collector,
+    program::{answers, free_address, program},
+};
 
 const LINK_SECRET: &str = "end-to-end tests share one secret";
 
@@ -59,7 +64,9 @@ fn serve(command: &mut Command, url: &str, address: SocketAddr, folder: &Path) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l_07_a_log_that_takes_nothing_stops_no_service() {
+async fn l_07_a_log_that_takes_nothing_stops_no_service_and_lost_lines_are_counted() {
+    let lifecycle = Lifecycle::new(Duration::from_secs(5));
+    let (collector, endpoint) = Collector::start(&lifecycle).await;
     let database = TestDatabase::sqlite().await;
     seed(&database.store).await;
     let (folder, address) = (tempfile::tempdir().unwrap(), free_address());
@@ -68,6 +75,7 @@ async fn l_07_a_log_that_takes_nothing_stops_no_service() {
     command
         .arg("order-service")
         .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "debug")
+        .env("COUNTERSIGN__TELEMETRY__OTLP_ENDPOINT", endpoint)
         .stderr(full);
     let mut process = serve(&mut command, &database.url, address, folder.path());
     answers(address).await;
@@ -76,6 +84,14 @@ async fn l_07_a_log_that_takes_nothing_stops_no_service() {
         create(&mut client).await.unwrap();
     }
     assert!(process.0.try_wait().unwrap().is_none(), "it has ended");
+    // Its last words are its figures.
+    let id = i32::try_from(process.0.id()).ok().and_then(Pid::from_raw);
+    kill_process(id.unwrap(), Signal::TERM).unwrap();
+    let ended = tokio::task::spawn_blocking(move || process.0.wait());
+    assert!(ended.await.unwrap().unwrap().success());
+    let lost = collector.counted("log_lines_lost_total", "");
+    assert!(lost >= 20, "{lost} lines were counted");
+    lifecycle.shutdown();
 }
 
 /// A small file system of the process's own, in a namespace of its own; what it holds is seen from here by way of `/proc`.

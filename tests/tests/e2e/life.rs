@@ -471,11 +471,16 @@ async fn silence_calls_for_staff_where_a_yes_is_needed() {
 #[tokio::test]
 async fn b_09_the_first_of_fifty_answers_at_once_wins_and_the_others_change_nothing() {
     for database in TestDatabase::all().await {
-        let system = System::start(database).await;
+        let mut system = System::start(database).await;
+        system.add_replica().await;
         let name = placed(&system).await.name;
-        let client = system.orders().await;
+        let mut clients = Vec::new();
+        for replica in &system.replicas {
+            clients.push(replica.orders("shop").await);
+        }
+        // Pairs of a yes and a no, by turns through the one process and the other.
         let answers = join_all((0..50).map(|number| {
-            let (mut client, name) = (client.clone(), name.clone());
+            let (mut client, name) = (clients[number / 2 % 2].clone(), name.clone());
             async move {
                 if number % 2 == 0 {
                     client

@@ -9,6 +9,7 @@ mod canary;
 mod cluster;
 mod collector;
 mod database;
+mod deadline;
 mod encoding;
 mod erasure;
 mod extremes;

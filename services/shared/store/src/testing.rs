@@ -71,13 +71,17 @@ impl TestDatabase {
         databases
     }
 
-    /// On the server that a variable names, if it is set.
+    /// On the server that a variable names, if it is set; else that something is left out is said.
     #[expect(
         clippy::disallowed_methods,
         reason = "tests are told by the environment where servers are"
     )]
     pub async fn server(variable: &str) -> Option<Self> {
-        let server = std::env::var(variable).ok().filter(|url| !url.is_empty())?;
+        let server = std::env::var(variable).ok().filter(|url| !url.is_empty());
+        let Some(server) = server else {
+            eprintln!("!!! {variable} is not set: what needs that server is not tested");
+            return None;
+        };
         Some(Self::at(&server).await)
     }
 

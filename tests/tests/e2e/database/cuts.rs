@@ -118,6 +118,7 @@ async fn b_02_cut_after_the_commit_the_order_is_looked_up_and_never_written_twic
     for mut it in Broken::all().await {
         it.proxy
             .breaks("INSERT INTO orders", "COMMIT", Fault::CutAfter, 1);
+        it.proxy.said();
         let request = order_builder().request();
         let order = it.create(&request).await.unwrap();
         assert_eq!(it.proxy.broken(), 1);
@@ -125,6 +126,10 @@ async fn b_02_cut_after_the_commit_the_order_is_looked_up_and_never_written_twic
         let again = it.create(&request).await.unwrap();
         assert_eq!(again.name, order.name);
         it.holds(1).await;
+        let said = it.proxy.said();
+        let inserts = said.iter().map(|said| said.text.as_str());
+        let inserts = inserts.filter(|text| text.starts_with("INSERT INTO orders"));
+        assert_eq!(inserts.count(), 1, "{said:?}");
     }
 }
 
@@ -286,24 +291,28 @@ async fn b_16_a_commit_that_a_group_refused_is_run_again_and_one_that_it_lost_si
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b_15_a_server_that_has_become_read_only_is_left_for_a_new_connection() {
+async fn b_15_b_16_a_server_that_takes_nothing_any_more_is_left_for_a_new_connection() {
     for mut it in Broken::all().await {
         it.create(&order_builder().request()).await.unwrap();
-        let before = it.proxy.connections();
-        it.proxy
-            .breaks("", "INSERT INTO orders", Fault::ReadOnly, 1);
-        let request = order_builder().request();
-        let first = it.create(&request).await;
-        assert_eq!(it.proxy.broken(), 1);
-        if let Err(status) = first {
-            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
-            it.create(&request).await.unwrap();
+        let mut orders = 1;
+        for code in [1290, 1792, 1836, 1047] {
+            let before = it.proxy.connections();
+            it.proxy
+                .breaks("", "INSERT INTO orders", Fault::Refuses(code), 1);
+            let request = order_builder().request();
+            let first = it.create(&request).await;
+            assert_eq!(it.proxy.broken(), 1, "{code}");
+            if let Err(status) = first {
+                assert_eq!(status.code(), Code::Unavailable, "{code}: {status:?}");
+                it.create(&request).await.unwrap();
+            }
+            orders += 1;
+            it.holds(orders).await;
+            assert!(
+                it.proxy.connections() > before,
+                "{code}: the name was asked again where the server is"
+            );
         }
-        it.holds(2).await;
-        assert!(
-            it.proxy.connections() > before,
-            "the name was asked again where the server is"
-        );
         // It is still the same process.
         it.replica.orders("shop").await;
     }

@@ -28,8 +28,8 @@ pub(super) enum Fault {
     Deadlock,
     /// 1205: the statement was not carried out, the transaction is still open.
     LockWaitTimeout,
-    /// 1290: the server has become a replica that takes no writes.
-    ReadOnly,
+    /// A code of a server that can be reached and takes nothing: it has become a replica, or it has lost its group.
+    Refuses(u16),
     /// 3101: another member of the group has changed the same rows; the transaction is rolled back.
     GroupConflict,
     /// The server is told to cut what does not fit, in place of the statement.
@@ -259,9 +259,23 @@ impl Talk {
                 self.refuse(1205, "HY000", "Lock wait timeout exceeded")
                     .await?;
             }
-            Some(Fault::ReadOnly) => {
-                let text = "The MySQL server is running with the --super-read-only option";
-                self.refuse(1290, "HY000", text).await?;
+            Some(Fault::Refuses(code)) => {
+                let (state, text) = match code {
+                    1047 => (
+                        "08S01",
+                        "WSREP has not yet prepared node for application use",
+                    ),
+                    1792 => (
+                        "25006",
+                        "Cannot execute statement in a READ ONLY transaction.",
+                    ),
+                    1836 => ("HY000", "Running in read-only mode"),
+                    _ => (
+                        "HY000",
+                        "The MySQL server is running with the --super-read-only option",
+                    ),
+                };
+                self.refuse(code, state, text).await?;
             }
         }
         Ok(Next::Go)

@@ -81,7 +81,7 @@ impl fmt::Display for Figures {
 }
 
 /// What the gateways accepted, as the ids of our deliveries, in order.
-pub(super) fn ledger(gateways: &Gateways, channel: Channel) -> Vec<String> {
+pub(crate) fn ledger(gateways: &Gateways, channel: Channel) -> Vec<String> {
     let by_key = |key: &str| {
         let (id, generation) = key.rsplit_once('-').unwrap();
         assert_eq!(generation, "1");

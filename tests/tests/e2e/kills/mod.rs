@@ -4,6 +4,7 @@
 mod again;
 pub(crate) mod history;
 mod inbox;
+mod looks;
 mod names;
 mod restore;
 mod rolling;

@@ -1,5 +1,6 @@
 //! Workers and order services that are replaced one after the other while orders come in: by the same version, and by the
-//! next one on tables that have grown meanwhile, and back.
+//! next one on tables that have grown meanwhile, and back. A hundred times there and back:
+//! `COUNTERSIGN_UPGRADE_ROUNDS=100 cargo test -p countersign-e2e --test e2e b_19_l_03`.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use countersign_store::testing::TestDatabase;
 
 use super::{
     history::{History, ledger},
+    schedules::setting,
     stage::{Stage, Stop, Worker},
 };
 use crate::rolling::{Service, under_load};
@@ -94,20 +96,24 @@ async fn upgrade_and_back(database: TestDatabase) {
     let mut second = Service::start(&url, folder.path(), &[]).await;
     let addresses = [first.address, second.address];
     let mut worker = stage.worker(None);
+    let rounds = setting("COUNTERSIGN_UPGRADE_ROUNDS", 1);
     let acknowledged = Box::pin(under_load(&addresses, Duration::from_millis(700), async {
         let pause = || tokio::time::sleep(Duration::from_millis(300));
+        // The tables grow once; programs change as often as they like.
         for step in LATER_STEPS {
             pause().await;
             stage.database.execute(step).await;
         }
-        for settings in [&NEXT_VERSION[..], &[]] {
-            for service in [&mut first, &mut second] {
-                pause().await;
-                service.restart(settings).await;
+        for round in 0..rounds {
+            for settings in [&NEXT_VERSION[..], &[]] {
+                for service in [&mut first, &mut second] {
+                    pause().await;
+                    service.restart(settings).await;
+                }
+                let next = stage.worker(None);
+                let ended = std::mem::replace(&mut worker, next).ended().await;
+                assert!(ended, "round {round}: {}", stage.log());
             }
-            let next = stage.worker(None);
-            let ended = std::mem::replace(&mut worker, next).ended().await;
-            assert!(ended, "{}", stage.log());
         }
     }))
     .await;
@@ -123,6 +129,7 @@ async fn upgrade_and_back(database: TestDatabase) {
         .number("SELECT COUNT(*) AS n FROM orders")
         .await;
     assert_eq!(count, orders, "acknowledged and there");
+    stage.second_channels_fall_due(&mut worker).await;
     judge(&mut stage, worker).await;
     let letters = ledger(&stage.gateways, Channel::Email);
     assert_eq!(letters.len(), 2 * acknowledged.len());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use chrono::TimeDelta;
-use countersign_domain::{ids::OrderId, message::DeliveryState};
+use countersign_domain::ids::OrderId;
 use countersign_e2e::link_key;
 use countersign_notification::testkit::{GatewayStub, MailSink};
 use countersign_store::{
@@ -35,8 +35,8 @@ pub(super) const LEASE: TimeDelta = TimeDelta::seconds(36);
 pub(super) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What the worker sends through. They take every message that they are given, a known one too.
-pub(super) struct Gateways {
-    pub(super) mail: MailSink,
+pub(crate) struct Gateways {
+    pub(crate) mail: MailSink,
     pub(super) texts: GatewayStub,
     pub(super) calls: GatewayStub,
 }
@@ -58,7 +58,7 @@ impl Gateways {
 
 /// Why nobody works any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// Every message is finished; the worker lives.
     Done,
     /// The worker was killed at the step that it was armed for.
@@ -68,7 +68,7 @@ pub(super) enum Stop {
 }
 
 /// A running worker.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     child: Child,
     stalled_before: u64,
 }
@@ -90,7 +90,7 @@ impl Worker {
     }
 
     /// SIGTERM; whether it then ended with nothing left undone.
-    pub(super) async fn ended(mut self) -> bool {
+    pub(crate) async fn ended(mut self) -> bool {
         // Waiting would close it, and that tells the worker a second time.
         let held = self.child.stdin.take();
         self.signal(Signal::TERM);
@@ -108,7 +108,7 @@ impl Worker {
 pub(crate) struct Stage {
     pub(crate) database: TestDatabase,
     pub(super) shop: Shop,
-    pub(super) gateways: Gateways,
+    pub(crate) gateways: Gateways,
     pub(crate) orders: Vec<OrderId>,
     pub(crate) order_service: String,
     /// After so many minutes without a worker one that starts takes the database for an old copy; 0: never. Time is let pass
@@ -168,7 +168,7 @@ impl Stage {
     }
 
     /// Starts a worker that is killed when it comes to a step the how many-th time.
-    pub(super) fn worker(&self, armed: Option<(&str, u32)>) -> Worker {
+    pub(crate) fn worker(&self, armed: Option<(&str, u32)>) -> Worker {
         let gateways = &self.gateways;
         let log = File::options()
             .create(true)
@@ -292,8 +292,8 @@ impl Stage {
     }
 
     /// Watches a worker until nobody works; where all that is left is to wait, time is let pass.
-    pub(super) async fn watch(&mut self, worker: &mut Worker) -> Stop {
-        let began = Instant::now();
+    pub(crate) async fn watch(&mut self, worker: &mut Worker) -> Stop {
+        let (mut began, mut finished) = (Instant::now(), 0);
         loop {
             if worker.is_dead() {
                 return Stop::Killed;
@@ -312,6 +312,11 @@ impl Stage {
                 }
             }
             if began.elapsed() > PATIENCE {
+                let known = std::mem::replace(&mut finished, self.finished().await);
+                if finished > known {
+                    began = Instant::now();
+                    continue;
+                }
                 let left = self.deliveries().await;
                 let log = self.log();
                 unreachable!(
@@ -321,29 +326,6 @@ impl Stage {
             }
             sleep(Duration::from_millis(4)).await;
         }
-    }
-
-    async fn is_busy(&self) -> bool {
-        let sql = "SELECT (SELECT COUNT(*) FROM outbox) \
-                   + (SELECT COUNT(*) FROM deliveries WHERE state = 'LEASED') AS n";
-        self.database.number(sql).await > 0
-    }
-
-    /// How long until the next message is due; none when all are finished.
-    async fn time_to_next(&self) -> Option<TimeDelta> {
-        let all = self.deliveries().await;
-        let mut unfinished = all
-            .iter()
-            .map(|it| &it.delivery)
-            .filter(|it| !it.state.is_finished())
-            .peekable();
-        unfinished.peek()?;
-        let now = self.database.store.now().await.unwrap();
-        let due = unfinished
-            .filter(|it| it.state == DeliveryState::Ready)
-            .map(|it| it.due_time)
-            .min();
-        Some(due.map_or(TimeDelta::zero(), |due| due - now))
     }
 
     /// What became of the messages about all orders.
@@ -356,7 +338,7 @@ impl Stage {
     }
 
     /// What the workers have complained about.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
@@ -365,6 +347,7 @@ impl Stage {
         let mut worker = self.worker(Some((step, nth)));
         let end = self.watch(&mut worker).await;
         assert_eq!(end, Stop::Killed, "{step} is not reached\n{}", self.log());
+        self.leases_end_in_time().await;
         self.pass(LEASE, None).await;
     }
 
@@ -374,6 +357,7 @@ impl Stage {
         let end = self.watch(&mut worker).await;
         assert_eq!(end, Stop::Stalled, "{}", self.log());
         worker.kill().await;
+        self.leases_end_in_time().await;
         self.pass(LEASE, None).await;
     }
 

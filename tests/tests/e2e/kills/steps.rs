@@ -1,13 +1,18 @@
 //! RELIABILITY 2.C, one step after the other. With an address for letters an order has two of them, acknowledgement and
 //! request; with a telephone two texts; later both get a call.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use countersign_domain::{
     message::{AttemptOutcome as Try, DeliveryState as State},
     order::Channel,
 };
 use countersign_notification::testkit::{Act, Answer, Stage as Point};
+use countersign_runtime::config::Notification;
+use countersign_store::Claimed;
 use rustix::process::Signal;
 use tokio::sync::Notify;
 
@@ -49,6 +54,45 @@ async fn c_01_killed_after_the_claim_nothing_was_begun() {
         let end = fate(&stage, channel, 1).await;
         assert_eq!(end, (State::Sent, vec![Try::Sent], 1));
     }
+}
+
+/// Between two searches for what workers left behind.
+const SWEEP: Duration = Duration::from_secs(5);
+/// What a busy machine may add.
+const SLACK: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c_01_what_a_killed_worker_had_claimed_is_another_ones_within_35_seconds() {
+    let mut stage = Stage::with_order(false, true).await;
+    let mut first = stage.worker(Some(("claimed", 1)));
+    assert_eq!(stage.watch(&mut first).await, Stop::Killed);
+    let killed = stage.database.store.now().await.unwrap();
+    let lease_end = stage.lease_end().await.unwrap();
+    let lease = (lease_end - killed).to_std().unwrap();
+    // The next one has looked for the dead when it started; the one's lease has not ended then.
+    stage.order(true, false).await;
+    let mut next = stage.worker(None);
+    let mails = &stage.gateways.mail;
+    until(&stage, "accepted", || mails.mails().len() == 2).await;
+    let claimed = fate(&stage, Channel::Sms, 1).await;
+    assert_eq!(claimed, (State::Leased, vec![], 0));
+    let left = lease_end - stage.database.store.now().await.unwrap();
+    stage.pass(left, Some(&mut next)).await;
+    let ended = Instant::now();
+    let texts = &stage.gateways.texts;
+    until(&stage, "taken over", || !texts.accepted().is_empty()).await;
+    let lay = ended.elapsed();
+    assert!(lay < SWEEP + SLACK, "it lay for {lay:?}");
+    let most = Duration::from_secs(35) + SLACK;
+    assert!(lease + lay < most, "{lease:?} and {lay:?}");
+    assert_eq!(stage.watch(&mut next).await, Stop::Done);
+    let end = fate(&stage, Channel::Sms, 1).await;
+    assert_eq!(end, (State::Sent, vec![Try::Sent], 1));
+}
+
+#[test]
+fn c_01_a_lease_is_thirty_seconds_unless_the_configuration_says_otherwise() {
+    assert_eq!(Notification::default().lease_seconds, 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,12 +273,53 @@ async fn c_13_a_zombie_changes_nothing_after_another_has_taken_over() {
     let before = stage.deliveries().await;
     let accepted = stage.gateways.texts.accepted().len();
 
+    let refusal = "after the lease was lost";
+    assert!(!stage.log().contains(refusal), "{}", stage.log());
     zombie.signal(Signal::CONT);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    until(&stage, "refused", || stage.log().contains(refusal)).await;
     assert!(!zombie.is_dead(), "{}", stage.log());
     assert_eq!(stage.deliveries().await, before);
     assert_eq!(stage.gateways.texts.accepted().len(), accepted);
     zombie.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h_02_a_message_that_kills_three_workers_is_given_up_and_the_others_go_once() {
+    let mut stage = Stage::with_order(true, false).await;
+    stage.order(false, true).await;
+    // Steps of letters only, and only one letter may go: the texts go meanwhile, while the relay is slow to greet.
+    let slow = Act::Delay(Duration::from_secs(2));
+    stage.gateways.mail.always(Point::Connect, slow);
+    for (step, tries) in [
+        ("connected", vec![Try::Sending]),
+        ("connected", vec![Try::InDoubt, Try::Sending]),
+        ("asked", vec![Try::InDoubt, Try::InDoubt]),
+    ] {
+        stage.killed_at(step, 1).await;
+        // What it dies of is on record before, and the others have gone.
+        let begun = fate(&stage, Channel::Email, 1).await;
+        assert_eq!(begun, (State::Leased, tries, 0), "{step}");
+        for seq in [1, 2] {
+            let other = fate(&stage, Channel::Sms, seq).await;
+            assert_eq!(other, (State::Sent, vec![Try::Sent], 1), "{step}");
+        }
+    }
+    finish(&mut stage).await;
+    let dead = fate(&stage, Channel::Email, 1).await;
+    let tries = vec![Try::InDoubt, Try::InDoubt];
+    assert_eq!(dead, (State::Dead, tries, 0));
+    let all = stage.deliveries().await;
+    let poison = |it: &&Claimed| it.delivery.last_error.starts_with("POISON: ");
+    assert_eq!(all.iter().filter(poison).count(), 1, "{all:#?}");
+    for (channel, seq) in [
+        (Channel::Email, 2),
+        (Channel::Sms, 1),
+        (Channel::Sms, 2),
+        (Channel::Phone, 2),
+    ] {
+        let other = fate(&stage, channel, seq).await;
+        assert_eq!(other, (State::Sent, vec![Try::Sent], 1), "{channel} {seq}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! One caller takes nothing from another: turns and quotas.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use countersign_e2e::order_builder;
+use countersign_e2e::{Orders, order_builder};
 use countersign_proto::v1;
 use countersign_runtime::config::CallerLimits;
 use countersign_store::testing::TestDatabase;
@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::{replica, send_orders};
+use super::{Over, replica, send_orders};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k_05_a_caller_that_floods_leaves_the_others_their_share() {
@@ -31,26 +31,43 @@ async fn k_05_a_caller_that_floods_leaves_the_others_their_share() {
     let warm_up = send_orders(&flood, 4, Duration::from_millis(500), pause).await;
     assert!(warm_up.taken > 0);
 
-    let (flooded, others) = tokio::join!(
-        send_orders(&flood, 100, span, pause),
-        join_all(
-            polite
-                .iter()
-                .map(|client| send_orders(client, 4, span, pause))
-        )
-    );
-
-    let all = flooded.taken + others.iter().map(|seen| seen.taken).sum::<u64>();
-    assert!(flooded.refused.len() > 20, "it is refused");
-    for (name, seen) in ["shop", "market", "erp"].iter().zip(&others) {
-        // A quarter each would be fair; on a quiet machine it is above nine tenths of that.
-        assert!(
-            seen.taken * 8 >= all,
-            "{name} had {} of {all}, the flood {}",
-            seen.taken,
-            flooded.taken
+    let mut rounds = Vec::new();
+    // A machine that is busy with something else may hold up any of them; one fair round tells.
+    for _ in 0..5 {
+        let (flooded, others) = tokio::join!(
+            send_orders(&flood, 100, span, pause),
+            join_all(
+                polite
+                    .iter()
+                    .map(|client| send_orders(client, 4, span, pause))
+            )
         );
+        assert!(flooded.refused.len() > 20, "it is refused");
+        let taken: Vec<u64> = others.iter().map(|seen| seen.taken).collect();
+        let all = flooded.taken + taken.iter().sum::<u64>();
+        // A quarter each would be fair; four fifths of that are a fifth of all.
+        let is_fair = taken.iter().all(|taken| taken * 5 >= all);
+        rounds.push((flooded.taken, taken));
+        if is_fair {
+            println!("the flood and the others had {rounds:?}");
+            return;
+        }
     }
+    panic!("the flood and the others had {rounds:?}");
+}
+
+/// The longest time that one of ten orders takes.
+async fn ten_orders(client: &mut Orders) -> Duration {
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 {
+        let asked = Instant::now();
+        client
+            .create_order(order_builder().request())
+            .await
+            .unwrap();
+        longest = longest.max(asked.elapsed());
+    }
+    longest
 }
 
 #[tokio::test]
@@ -91,12 +108,28 @@ async fn j_03_a_caller_that_has_had_its_orders_is_told_when_to_come_again_and_ot
         .await
         .unwrap();
     market.batch_create_orders(batch).await.unwrap();
-    for _ in 0..20 {
-        market
-            .create_order(order_builder().request())
-            .await
-            .unwrap();
-    }
+    // While it goes on to be refused, the others wait no longer than before.
+    let alone = ten_orders(&mut market).await;
+    let over = Over::default();
+    let insisting = async {
+        let mut refused = 0;
+        while !over.is_over() {
+            let order = shop.create_order(order_builder().request()).await;
+            assert_eq!(order.unwrap_err().code(), Code::ResourceExhausted);
+            refused += 1;
+        }
+        refused
+    };
+    let ordering = async {
+        let beside = ten_orders(&mut market).await;
+        over.tell();
+        beside
+    };
+    let (refused, beside) = tokio::join!(insisting, ordering);
+    println!("{alone:?} alone, {beside:?} beside {refused} refusals");
+    assert!(refused > 0);
+    let most = alone * 5 + Duration::from_secs(1);
+    assert!(beside < most, "{beside:?}, alone {alone:?}");
     let taken = database.number("SELECT COUNT(*) AS n FROM orders").await;
     assert_eq!(taken, 27);
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use countersign_e2e::order_builder;
+use countersign_runtime::{config, lifecycle::Lifecycle, telemetry::Telemetry};
 use countersign_store::testing::TestDatabase;
 use futures::future::join_all;
 use tokio::task::JoinSet;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
-use super::{is_serving, replica, send_orders};
+use super::{super::collector::Collector, is_serving, replica, send_orders};
 
 /// Keeps others from writing, on SQLite.
 const LOCK: &str = "SELECT 1";
@@ -57,7 +58,15 @@ async fn k_01_ten_times_the_load_leaves_the_work_that_is_done_nearly_as_it_was()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn k_03_an_order_whose_time_is_over_in_the_queue_is_not_written() {
+async fn k_03_an_order_whose_time_is_over_in_the_queue_is_not_written_and_counted() {
+    let lifecycle = Lifecycle::new(Duration::from_secs(5));
+    let (collector, endpoint) = Collector::start(&lifecycle).await;
+    let settings = config::Telemetry {
+        otlp_endpoint: Some(endpoint),
+        log_filter: "error".to_owned(),
+        ..config::Telemetry::default()
+    };
+    let telemetry = Telemetry::start(&settings, "order-service").unwrap();
     let database = TestDatabase::sqlite().await;
     let replica = replica(&database, |_| {}).await;
     let client = replica.orders("shop").await;
@@ -96,4 +105,8 @@ async fn k_03_an_order_whose_time_is_over_in_the_queue_is_not_written() {
         .unwrap();
     let written = database.number("SELECT COUNT(*) AS n FROM orders").await;
     assert_eq!(written, 3, "the twenty cost the database nothing");
+    telemetry.shutdown().await;
+    let counted = collector.counted("deadlines_exceeded_total", "intake");
+    assert_eq!(counted, 20, "found before they were written");
+    lifecycle.shutdown();
 }
