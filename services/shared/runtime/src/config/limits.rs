@@ -17,7 +17,7 @@ pub struct Limits {
     pub calls_waiting: usize,
     /// Milliseconds that a call waits at most before it is refused.
     pub call_wait_ms: u64,
-    /// Milliseconds after which a call is given up. A caller that waits less long says so.
+    /// Milliseconds after which a call is given up, but for `VerifyErasure`, which has an hour. A caller that waits less long says so.
     pub call_deadline_ms: u64,
     /// Milliseconds that an order waits at most for its commit; when the database is so slow that it would be longer, orders are
     /// refused at once.

@@ -34,6 +34,9 @@ use crate::{callers::Caller, config::Limits};
 
 /// Calls that are answered however busy the server is.
 const HEALTH: &str = "/grpc.health.v1.Health/";
+/// Calls that look through all there is, made by staff now and then, and how long they may take.
+const PATIENT: [&str; 1] = ["/countersign.v1.CustomerService/VerifyErasure"];
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// What a server bears.
 #[derive(Clone, Debug)]
@@ -76,7 +79,12 @@ impl Load {
             refusal::hear_out(request.into_body()).await;
             return refused.status().into_http();
         }
-        let deadline = Deadline::of(request.headers(), arrived, self.deadline_max);
+        let most = if PATIENT.contains(&request.uri().path()) {
+            PATIENCE
+        } else {
+            self.deadline_max
+        };
+        let deadline = Deadline::of(request.headers(), arrived, most);
         let slot = match self.turns.wait(caller, deadline.at()).await {
             Waited::Mine(slot) => slot,
             Waited::Expired => {

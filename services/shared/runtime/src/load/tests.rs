@@ -64,6 +64,20 @@ fn refused(answer: &http::Response<Body>) -> Status {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_looks_through_all_there_is_has_more_time_than_others() {
+    let limits = Limits::default();
+    let takes = 2 * limits.call_deadline();
+    let (service, _) = slow(&limits, takes);
+    for (path, code) in [
+        ("/countersign.v1.OrderService/GetOrder", Code::DeadlineExceeded),
+        ("/countersign.v1.CustomerService/VerifyErasure", Code::Ok),
+    ] {
+        let answer = service.clone().oneshot(request(path, "shop", None)).await;
+        assert_eq!(refused(&answer.unwrap()).code(), code, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn k_01_what_finds_no_place_is_told_at_once_and_when_to_come_again() {
     let (service, reached) = slow(&small(), Duration::from_millis(100));
     let calls = (0..10).map(|_| service.clone().oneshot(request("/s/M", "shop", None)));
