@@ -26,7 +26,7 @@ use crate::kills::{
 const CLIENTS: usize = 8;
 /// What callers allow for a call.
 const DEADLINE: Duration = Duration::from_secs(3);
-const STANDSTILL: Duration = Duration::from_secs(60);
+const STANDSTILL: Duration = Duration::from_mins(1);
 /// After this all is as it was before.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// Between two orders of a caller: one worker must send what eight callers order.
