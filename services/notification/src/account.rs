@@ -214,12 +214,8 @@ impl Account {
                     .and_then(|until| (until - now).to_std().ok())
                     .map(|left| Instant::now() + left);
                 state.breaker.hold(until);
-                tracing::warn!(
-                    gateway = self.name,
-                    reason = record.reason,
-                    by = record.changed_by,
-                    "held"
-                );
+                // Not why: staff may have put it in the words of a customer.
+                tracing::warn!(gateway = self.name, by = record.changed_by, "held");
             }
         } else if state.hold.take().is_some() {
             state.breaker.release();

@@ -26,7 +26,7 @@ use crate::kills::{
 const CLIENTS: usize = 8;
 /// What callers allow for a call.
 const DEADLINE: Duration = Duration::from_secs(3);
-const STANDSTILL: Duration = Duration::from_secs(20);
+const STANDSTILL: Duration = Duration::from_mins(1);
 /// After this all is as it was before.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// Between two orders of a caller: one worker must send what eight callers order.
@@ -43,9 +43,16 @@ impl OwnServer {
         Self { url }
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = script(&["pid", &self.url]).parse().ok();
+    async fn signal(&self, signal: Signal) {
+        let pid = self.tell("pid").await.parse().ok();
         kill_process(pid.and_then(Pid::from_raw).unwrap(), signal).unwrap();
+    }
+
+    /// Beside the callers: they must not wait for a server that takes its time to start.
+    async fn tell(&self, what: &'static str) -> String {
+        let url = self.url.clone();
+        let telling = tokio::task::spawn_blocking(move || script(&[what, &url]));
+        telling.await.unwrap()
     }
 }
 
@@ -154,16 +161,16 @@ async fn b_10_b_11_a_server_that_stands_still_or_is_killed_loses_nothing_that_wa
     let breaking = async {
         let all_well = goes_on(&progress, &stage).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        server.signal(Signal::STOP);
+        server.signal(Signal::STOP).await;
         tokio::time::sleep(STANDSTILL).await;
-        server.signal(Signal::CONT);
+        server.signal(Signal::CONT).await;
         let went_on = goes_on(&progress, &stage).await;
         let connections = connections(&system).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         for _ in 0..3 {
-            server.signal(Signal::KILL);
+            server.signal(Signal::KILL).await;
             tokio::time::sleep(Duration::from_millis(300)).await;
-            script(&["again", &server.url]);
+            server.tell("again").await;
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
         let back = goes_on(&progress, &stage).await;
