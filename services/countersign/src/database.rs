@@ -138,6 +138,10 @@ pub(crate) async fn require_current(store: &Store) -> anyhow::Result<()> {
         .await
         .context("look at the tables")?;
     anyhow::ensure!(
+        pending.len() < Migrator::migrations().len(),
+        "the database is empty: is `database.url` (or DATABASE_URL) the one that you mean? If so, run `countersign migrate` first"
+    );
+    anyhow::ensure!(
         pending.is_empty(),
         "the tables lack {} step(s); run `countersign migrate` first",
         pending.len()

@@ -104,6 +104,9 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
     let metrics = Metrics::new();
     let transports = Transports::of(&config, &store, &link_key, &ids)?;
     let mailbox = transports.any_mailbox();
+    if transports.any_carrier() && config.company.phone.is_none() {
+        tracing::warn!("company.phone is not set, and letters and texts tell customers to ring it");
+    }
     let alive = Alive::begin(
         store.clone(),
         ids.clone(),

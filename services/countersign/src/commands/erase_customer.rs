@@ -86,7 +86,9 @@ pub(crate) async fn run(args: &EraseCustomerArgs, config: &Config) -> anyhow::Re
     let erased = if args.verify {
         let request = v1::VerifyErasureRequest { name };
         let found = client.verify_erasure(request).await.map_err(told)?;
-        found.into_inner()
+        let found = found.into_inner();
+        report(&found);
+        found
     } else {
         erase(&mut client, args, &name).await?
     };

@@ -118,12 +118,13 @@ pub(crate) fn described(switch: Option<&SafeMode>) -> String {
         SafeModeState::On => "SAFE MODE IS ON, nothing is sent,",
         SafeModeState::Off => "safe mode is off",
     };
-    format!(
-        "{state} since {} by {}: {}",
-        it.since_time.format("%Y-%m-%d %H:%M:%S UTC"),
-        it.changed_by,
-        it.reason
-    )
+    let since = it.since_time.format("%Y-%m-%d %H:%M:%S UTC");
+    let why = if it.reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", it.reason)
+    };
+    format!("{state} since {since} by {}{why}", it.changed_by)
 }
 
 /// Asks the carriers about every message that would be sent.

@@ -241,7 +241,8 @@ impl Mapping {
     pub(crate) fn load(name: &str) -> anyhow::Result<Self> {
         let bare = name.strip_suffix(".toml").unwrap_or(name);
         let text = match SHIPPED.iter().find(|(shipped, _)| *shipped == bare) {
-            Some((_, text)) if !Path::new(name).exists() => (*text).to_owned(),
+            // A file of the same name is meant only when it is named as one.
+            Some((_, text)) if name == bare || !Path::new(name).exists() => (*text).to_owned(),
             _ => fs::read_to_string(name).with_context(|| {
                 let names: Vec<_> = SHIPPED.iter().map(|(name, _)| *name).collect();
                 format!(

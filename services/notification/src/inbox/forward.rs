@@ -115,7 +115,16 @@ impl Forwarder {
                     .await
             }
             Settled::Later(result) => {
-                tracing::debug!(reply = %reply.id, result, "a reply is tried again");
+                // The pauses double, too, so this is said a few times for each reply that nobody takes.
+                if reply.attempts > 1 && reply.attempts.is_power_of_two() {
+                    tracing::warn!(
+                        reply = %reply.id,
+                        result,
+                        tries = reply.attempts,
+                        "what a customer or carrier said waits: notification.order_service_url does not take it \
+                         (UNAUTHENTICATED or PERMISSION_DENIED: see [client], and the role WORKER)"
+                    );
+                }
                 let doubled = 1_u64 << reply.attempts.clamp(1, 9).saturating_sub(1);
                 let wait =
                     Duration::from_secs(doubled.min(WAIT_MAX)).mul_f64(self.inbox.ids.jitter());

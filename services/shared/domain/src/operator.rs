@@ -107,7 +107,10 @@ impl RequeueRefusal {
             Self::NotDead => "only a message that is DEAD or FAILED can be requeued",
             Self::InDoubt => "the message may have been sent: resolve it first as sent or not sent",
             Self::NoAddress => "the order has no address for this channel",
-            Self::OptedOut => "the recipient does not want to be written to by this channel",
+            Self::OptedOut => {
+                "the recipient does not want to be written to by this channel, or the address has bounced for good \
+                 (SetContactPreferences lifts it)"
+            }
             Self::OrderEnded => "the order is called off or rejected",
             Self::NewerRevision => {
                 "the order has a newer revision; the message is about an older one"

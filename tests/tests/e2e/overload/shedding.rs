@@ -28,25 +28,22 @@ async fn k_01_ten_times_the_load_leaves_the_work_that_is_done_nearly_as_it_was()
     let span = Duration::from_secs(3);
     let pause = Duration::from_millis(250);
     send_orders(&client, 16, Duration::from_secs(1), pause).await;
-    let peak = send_orders(&client, 16, span, pause).await;
-    assert_eq!(peak.refused.len(), 0, "{:?}", peak.refused.first());
-
-    let over = send_orders(&client, 160, span, pause).await;
-
-    // `bench overload` has the figures; a machine that is busy with something else must not fail here.
-    assert!(
-        over.taken * 4 >= peak.taken,
-        "{} of {}",
-        over.taken,
-        peak.taken
-    );
-    assert!(over.refused.len() > 128, "{}", over.refused.len());
-    let mut took: Vec<Duration> = over.refused.iter().map(|(_, took)| *took).collect();
-    took.sort();
-    assert!(
-        took[took.len() / 2] < Duration::from_millis(400),
-        "{took:?}"
-    );
+    // One fair pair tells; a machine that is busy with something else must not fail here. `bench overload` has the figures.
+    let mut seen = Vec::new();
+    let over = loop {
+        let peak = send_orders(&client, 16, span, pause).await;
+        assert_eq!(peak.refused.len(), 0, "{:?}", peak.refused.first());
+        let over = send_orders(&client, 160, span, pause).await;
+        assert!(over.refused.len() > 128, "{}", over.refused.len());
+        let mut took: Vec<Duration> = over.refused.iter().map(|(_, took)| *took).collect();
+        took.sort();
+        let median = took[took.len() / 2];
+        seen.push((peak.taken, over.taken, median));
+        if over.taken * 10 >= peak.taken * 9 && median < Duration::from_millis(20) {
+            break over;
+        }
+        assert!(seen.len() < 8, "{seen:?}");
+    };
     for (status, _) in &over.refused {
         let retry = status.get_details_retry_info().unwrap().retry_delay;
         assert!(retry.is_some_and(|delay| delay > Duration::ZERO));

@@ -140,6 +140,14 @@ impl Config {
             "notification.order_service_url",
             problems,
         );
+        let asked = self.callers.tls.client_ca_file.is_some() && self.callers.jwt.issuer.is_none();
+        problems.unless(
+            !asked
+                || !notification.order_service_url.starts_with("https:")
+                || self.client.certificate_file.is_some(),
+            "client.certificate_file",
+            "is needed: callers show certificates, and the worker calls notification.order_service_url",
+        );
         problems.unless(
             notification.poll_interval_ms > 0,
             "notification.poll_interval_ms",

@@ -69,7 +69,10 @@ async fn a_call_that_looks_through_all_there_is_has_more_time_than_others() {
     let takes = 2 * limits.call_deadline();
     let (service, _) = slow(&limits, takes);
     for (path, code) in [
-        ("/countersign.v1.OrderService/GetOrder", Code::DeadlineExceeded),
+        (
+            "/countersign.v1.OrderService/GetOrder",
+            Code::DeadlineExceeded,
+        ),
         ("/countersign.v1.CustomerService/VerifyErasure", Code::Ok),
     ] {
         let answer = service.clone().oneshot(request(path, "shop", None)).await;
