@@ -35,6 +35,26 @@ pub(super) enum Settled {
     Later(String),
 }
 
+/// What customers said waits as long as the order service does not take it, and nobody would know.
+fn tell_operator(reply: &Reply, result: &str) {
+    // The pauses double, too, so it is said a few times of each reply.
+    if reply.attempts < 2 || !reply.attempts.is_power_of_two() {
+        return;
+    }
+    let (reply, tries) = (reply.id, reply.attempts);
+    match result {
+        "Unauthenticated" | "PermissionDenied" => tracing::error!(
+            %reply, tries, result,
+            "notification.order_service_url refuses what customers said, and it waits: see [client], and the role WORKER"
+        ),
+        "Unavailable" | "Unknown" | "DeadlineExceeded" => tracing::warn!(
+            %reply, tries, result,
+            "notification.order_service_url does not answer, and what customers said waits"
+        ),
+        _ => tracing::debug!(%reply, tries, result, "a reply is tried again"),
+    }
+}
+
 impl From<Told> for Settled {
     fn from(told: Told) -> Self {
         match told {
@@ -115,16 +135,7 @@ impl Forwarder {
                     .await
             }
             Settled::Later(result) => {
-                // The pauses double, too, so this is said a few times for each reply that nobody takes.
-                if reply.attempts > 1 && reply.attempts.is_power_of_two() {
-                    tracing::warn!(
-                        reply = %reply.id,
-                        result,
-                        tries = reply.attempts,
-                        "what a customer or carrier said waits: notification.order_service_url does not take it \
-                         (UNAUTHENTICATED or PERMISSION_DENIED: see [client], and the role WORKER)"
-                    );
-                }
+                tell_operator(&reply, &result);
                 let doubled = 1_u64 << reply.attempts.clamp(1, 9).saturating_sub(1);
                 let wait =
                     Duration::from_secs(doubled.min(WAIT_MAX)).mul_f64(self.inbox.ids.jitter());

@@ -289,8 +289,9 @@ async fn c_13_a_zombie_changes_nothing_after_another_has_taken_over() {
 async fn h_02_a_message_that_kills_three_workers_is_given_up_and_the_others_go_once() {
     let mut stage = Stage::with_order(true, false).await;
     stage.order(false, true).await;
-    // Steps of letters only, and only one letter may go: the texts go meanwhile, while the relay is slow to greet.
-    let slow = Act::Delay(Duration::from_secs(2));
+    // Steps of letters only, and only one letter may go: the texts go meanwhile, while the relay is slow to greet. Slow enough
+    // for a busy machine: a text that had only begun would be in doubt as well.
+    let slow = Act::Delay(Duration::from_secs(8));
     stage.gateways.mail.always(Point::Connect, slow);
     for (step, tries) in [
         ("connected", vec![Try::Sending]),
