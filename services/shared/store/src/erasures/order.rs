@@ -75,15 +75,7 @@ impl Store {
     /// Erases what came to orders of this erasure after they had been erased: a reply that was under way, a note that staff
     /// were just writing.
     pub(super) async fn erase_late_rows(&self, id: ErasureId) -> Result<(), StoreError> {
-        let erased: Vec<Uuid> = orders::Entity::find()
-            .select_only()
-            .column(orders::Column::Id)
-            .filter(orders::Column::Customer.eq(pseudonym_of(id)))
-            .into_tuple()
-            .all(&self.db)
-            .await
-            .during(DOING)?;
-        for order in erased {
+        for order in self.erased_orders(id).await? {
             self.write(|transaction| {
                 Box::pin(async move {
                     for sql in BY_ORDER {
@@ -95,6 +87,18 @@ impl Store {
             .await?;
         }
         Ok(())
+    }
+
+    /// Orders that an erasure has been through.
+    pub(super) async fn erased_orders(&self, id: ErasureId) -> Result<Vec<Uuid>, StoreError> {
+        orders::Entity::find()
+            .select_only()
+            .column(orders::Column::Id)
+            .filter(orders::Column::Customer.eq(pseudonym_of(id)))
+            .into_tuple()
+            .all(&self.db)
+            .await
+            .during(DOING)
     }
 
     async fn erase_order_in(

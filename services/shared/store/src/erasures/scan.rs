@@ -9,7 +9,7 @@ use countersign_domain::{
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use super::{DOING, order::order_keys, pseudonym_of};
+use super::{DOING, order::order_keys};
 use crate::{
     Store,
     delivery_rows::padded,
@@ -198,14 +198,7 @@ impl Store {
     }
 
     async fn wanted(&self, id: ErasureId, customer: &str) -> Result<Wanted, StoreError> {
-        let orders: Vec<Uuid> = orders::Entity::find()
-            .select_only()
-            .column(orders::Column::Id)
-            .filter(orders::Column::Customer.eq(pseudonym_of(id)))
-            .into_tuple()
-            .all(&self.db)
-            .await
-            .during(DOING)?;
+        let orders = self.erased_orders(id).await?;
         Ok(Wanted {
             orders: orders
                 .into_iter()
