@@ -14,10 +14,7 @@ use tonic::{Code, Status, body::Body, server::NamedService, service::Routes, tra
 use tower::{Service, util::MapResponseLayer};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{
-    accept::connections, callers::Gate, config::Limits, lifecycle::Lifecycle, load::Load,
-    telemetry::set_parent_from_headers,
-};
+use crate::{accept::connections, callers::Gate, config::Limits, lifecycle::Lifecycle, load::Load};
 
 /// What a call may carry, for services of which no method needs more (RELIABILITY 3.10).
 pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -67,11 +64,6 @@ pub fn serve(serving: Serving, lifecycle: &Lifecycle) {
             .layer(serving.gate.layer())
             .layer(Load::new(&limits).layer())
             .layer(MapResponseLayer::new(unreadable_is_the_callers))
-            .trace_fn(|request| {
-                let span = tracing::info_span!("grpc", rpc = request.uri().path());
-                set_parent_from_headers(&span, request.headers());
-                span
-            })
             .add_routes(serving.routes)
             .serve_with_incoming_shutdown(
                 connections(serving.listener, serving.gate.clone(), limits.connections),

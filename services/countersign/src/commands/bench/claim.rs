@@ -1,6 +1,6 @@
 //! What claiming and completing messages costs, with few and with many rows behind those that are due first.
 //!
-//! Half of the rows behind are sent, half wait their turn. The claims and completions are the worker's own, 128 rows at a
+//! The claims and completions are the worker's own, 128 rows at a
 //! time; nothing is sent. The yardstick takes one row at a time, as most queues do. Runs alternate; the medians count.
 
 use std::{
@@ -15,23 +15,19 @@ use std::{
 use anyhow::{Context as _, ensure};
 use chrono::TimeDelta;
 use countersign_domain::{
-    event::MessageDetails,
     message::{AttemptOutcome, DeliveryState},
     order::Channel,
 };
-use countersign_store::{Claimed, Finish, NextStep, QueueRows, Store, Verdict};
-use indicatif::{ProgressBar, ProgressStyle};
+use countersign_store::{Claimed, Finish, NextStep, Store, Verdict};
 use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{ClaimArgs, server::Database};
+use super::{ClaimArgs, backlog::Backlog, server::Database};
 use crate::console;
 
 /// Rows of a claim, as the worker takes them.
 const BATCH: u64 = 128;
-/// Rows written by one statement while a database is filled.
-const FILL_ROWS: u64 = 200_000;
 /// Rows behind, in the small database.
 const FEW: u64 = 10_000;
 /// Connections of the yardstick.
@@ -68,61 +64,27 @@ impl Taken {
 struct Queue {
     database: Database,
     behind: u64,
-    /// Rows written so far; ids are made of it.
-    written: u64,
+    backlog: Backlog,
     rounds: u32,
-    details: String,
 }
 
 impl Queue {
     async fn fill(server_url: &str, behind: u64) -> anyhow::Result<Self> {
-        let mut queue = Self {
-            database: Database::create(server_url).await?,
+        let database = Database::create(server_url).await?;
+        let mut backlog = Backlog::new()?;
+        backlog.fill(&database.store, behind).await?;
+        Ok(Self {
+            database,
             behind,
-            written: 0,
+            backlog,
             rounds: 0,
-            details: serde_json::to_string(&MessageDetails::default())?,
-        };
-        let bar = ProgressBar::new(behind).with_style(ProgressStyle::with_template(
-            "{msg} {wide_bar} {human_pos} of {human_len} rows, {eta} left",
-        )?);
-        bar.set_message("filling");
-        for (state, month, count) in [
-            (DeliveryState::Sent, 1, behind / 2),
-            (DeliveryState::Ready, 3, behind - behind / 2),
-        ] {
-            let mut left = count;
-            while left > 0 {
-                let rows = left.min(FILL_ROWS);
-                queue.write(state, month, rows).await?;
-                left -= rows;
-                bar.inc(rows);
-            }
-        }
-        bar.finish_and_clear();
-        Ok(queue)
-    }
-
-    /// Rows whose due times lie in a month that is long over; the earlier month comes first.
-    async fn write(&mut self, state: DeliveryState, month: u32, rows: u64) -> anyhow::Result<()> {
-        self.database
-            .store
-            .insert_queue_rows(&QueueRows {
-                first: self.written,
-                count: rows,
-                state,
-                due_from: format!("2020-{month:02}-01 00:00:00"),
-                details: &self.details,
-            })
-            .await?;
-        self.written += rows;
-        Ok(())
+        })
     }
 
     /// Puts rows to the front of the queue and has them taken by so many tasks at once.
     async fn take(&mut self, rows: u64, tasks: u64, how: How) -> anyhow::Result<Taken> {
         self.rounds += 1;
-        self.write(DeliveryState::Ready, 2, rows).await?;
+        self.backlog.put_first(&self.database.store, rows).await?;
         let (left, start) = (Arc::new(AtomicU64::new(rows)), Instant::now());
         let mut all = JoinSet::new();
         for task in 0..tasks {

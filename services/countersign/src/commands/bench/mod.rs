@@ -4,6 +4,7 @@
 //! in a process of its own and is called over real gRPC. Machines differ and their pace varies, so what counts is the
 //! ratio of the medians, not the figures.
 
+mod backlog;
 mod carriers;
 mod claim;
 mod load;
@@ -12,7 +13,9 @@ mod orders;
 mod overload;
 mod report;
 mod server;
+mod storm;
 mod watchers;
+mod worker;
 mod yardstick;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -141,6 +144,9 @@ pub(crate) struct OverloadArgs {
     /// How many times the peak is offered.
     #[arg(long, default_value_t = 10.0)]
     times: f64,
+    /// Rows of the worker's queue that are there before. Ten million take some six gigabytes.
+    #[arg(long, default_value_t = 0)]
+    behind: u64,
     /// Rounds; the one in the middle counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -158,9 +164,12 @@ pub(crate) struct StormArgs {
     /// Where the service answers.
     #[arg(long)]
     url: String,
-    /// Calls a second.
+    /// Calls a second, by the clock.
+    #[arg(long, conflicts_with = "callers", required_unless_present = "callers")]
+    per_second: Option<f64>,
+    /// Callers who wait for their answers, and come again when a refusal says.
     #[arg(long)]
-    per_second: f64,
+    callers: Option<usize>,
     /// For how long.
     #[arg(long)]
     seconds: u64,
@@ -175,7 +184,7 @@ impl Bench {
             Self::Messages(args) => messages::run(args).await?,
             Self::Claim(args) => claim::run(args).await?,
             Self::Overload(args) => overload::run(args).await?,
-            Self::Storm(args) => overload::storm(args).await?,
+            Self::Storm(args) => storm::run(args).await?,
             Self::Carriers => carriers::run().await?,
         }
         Ok(ExitCode::SUCCESS)

@@ -204,14 +204,19 @@ impl Service {
 
     /// Most memory that it had so far, bytes.
     pub(super) fn memory_peak_bytes(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kib * 1024)
+        memory_peak_bytes(self.child.id()?)
     }
 
     /// Ends it.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         self.child.kill().await.context("end the service")
     }
+}
+
+/// Most memory that a process had so far, bytes.
+pub(super) fn memory_peak_bytes(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
 }

@@ -58,7 +58,7 @@ enum Proofs {
     Nothing,
     /// By the names in certificates, by tokens, or either.
     Asked {
-        certificates: HashMap<String, (String, Roles)>,
+        certificates: HashMap<String, (Arc<str>, Roles)>,
         tokens: Option<Box<Tokens>>,
     },
 }
@@ -69,7 +69,7 @@ impl Gate {
         let proofs = if config.authenticates() {
             let certificates = config.certificates.iter().map(|it| {
                 let roles = Roles::of(it.roles.iter().filter_map(|word| role_of(word)));
-                (it.san.clone(), (it.name.clone(), roles))
+                (it.san.clone(), (it.name.as_str().into(), roles))
             });
             Proofs::Asked {
                 certificates: certificates.collect(),
@@ -153,15 +153,15 @@ impl Gate {
         let path = request.uri.path();
         let origin = request.extensions.get::<Origin>();
         let peer = Peer::of(origin.and_then(|origin| origin.address));
-        let caller = |name: &str, roles, method| Caller {
-            name: name.into(),
+        let caller = |name: Arc<str>, roles, method| Caller {
+            name,
             roles,
             method,
             peer,
             refusals: self.0.refusals.clone(),
         };
         if path.starts_with(HEALTH) {
-            return Ok(caller(NOBODY, Roles::NONE, UNKNOWN));
+            return Ok(caller(NOBODY.into(), Roles::NONE, UNKNOWN));
         }
         let known = METHODS
             .binary_search_by_key(&path, |(known, _)| known)
@@ -180,7 +180,7 @@ impl Gate {
                 return Err(status);
             }
         };
-        let caller = caller(&name, roles, method);
+        let caller = caller(name, roles, method);
         match known {
             Some((_, needed)) if !roles.meets(Roles::of(needed.iter().copied())) => {
                 caller.note_refusal(Code::PermissionDenied);
@@ -194,7 +194,7 @@ impl Gate {
         &self,
         headers: &HeaderMap,
         names: &[String],
-    ) -> Result<(String, Roles), Status> {
+    ) -> Result<(Arc<str>, Roles), Status> {
         let Proofs::Asked {
             certificates,
             tokens,
@@ -260,15 +260,15 @@ fn role_needed(caller: &str, path: &str, needed: &[Role]) -> Status {
 }
 
 /// The caller that a call names itself, where nobody is asked for proof.
-fn named(headers: &HeaderMap) -> Result<String, Status> {
+fn named(headers: &HeaderMap) -> Result<Arc<str>, Status> {
     let Some(value) = headers.get(CALLER_HEADER) else {
-        return Ok(NOBODY.to_owned());
+        return Ok(NOBODY.into());
     };
     value
         .to_str()
         .ok()
         .filter(|name| is_name(name))
-        .map(ToOwned::to_owned)
+        .map(Arc::from)
         .ok_or_else(|| {
             let description = "must be 1 to 64 characters of A–Z a–z 0–9 . _ : @ -";
             let mut details = ErrorDetails::new();

@@ -1,6 +1,6 @@
 //! Tokens: JSON Web Tokens of one issuer, checked by keys that it publishes.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value};
@@ -76,7 +76,7 @@ impl Tokens {
     }
 
     /// Who brings a token in an `authorization` header.
-    pub(super) async fn prove(&self, header: &[u8]) -> Result<(String, Roles), Unproven> {
+    pub(super) async fn prove(&self, header: &[u8]) -> Result<(Arc<str>, Roles), Unproven> {
         const NO_TOKEN: Unproven =
             Unproven::Refused("the authorization header holds no bearer token");
         let (scheme, token) = header.split_at_checked(7).ok_or(NO_TOKEN)?;
@@ -116,7 +116,7 @@ impl Tokens {
                 "the token names no caller of 1 to 64 characters of A–Z a–z 0–9 . _ : @ -",
             ))?;
         let roles = claim(&claims, &self.roles_claim).map_or(Roles::NONE, roles);
-        Ok((name.to_owned(), roles))
+        Ok((name.into(), roles))
     }
 
     fn in_time(&self, claims: &Map<String, Value>) -> Result<(), Unproven> {

@@ -3,19 +3,24 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
+
+use tokio::time::Instant;
+
+use super::pace::Pace;
 
 /// What becomes of a call that arrives.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival<T> {
     /// It may begin.
-    Begins(T),
+    Begins,
     /// It waits.
     Waits,
     /// It waits in place of this one, whose caller has more than its share of the places.
     WaitsInsteadOf(T),
-    /// There is no place.
-    Refused(T),
+    /// There is no place, or its turn would not come in time.
+    Refused,
 }
 
 /// Calls that run, and those that wait for it. Every call has a number of its own.
@@ -25,6 +30,9 @@ pub(super) struct Lines<T> {
     /// Of these, one caller's at the same time: calls that never end must not take all.
     each: usize,
     places: usize,
+    /// Whoever would have to wait longer is not let into a line: waiting in vain is worse than being refused at once.
+    wait: Duration,
+    pace: Pace,
     running: usize,
     waiting: usize,
     /// How many run, by caller.
@@ -35,12 +43,14 @@ pub(super) struct Lines<T> {
 }
 
 impl<T> Lines<T> {
-    /// So many run at the same time, and so many wait.
-    pub(super) fn new(at_once: usize, places: usize) -> Self {
+    /// So many run at the same time, and so many wait, none longer than `wait` as far as that can be foreseen.
+    pub(super) fn new(at_once: usize, places: usize, wait: Duration) -> Self {
         Self {
             at_once: at_once.max(1),
             each: (at_once - at_once / 4).max(1),
             places,
+            wait,
+            pace: Pace::default(),
             running: 0,
             waiting: 0,
             holding: HashMap::new(),
@@ -61,14 +71,19 @@ impl<T> Lines<T> {
         self.waiting
     }
 
-    /// A call arrives.
-    pub(super) fn arrive(&mut self, caller: &str, number: u64, call: T) -> Arrival<T> {
+    /// A call arrives. `call` makes what is kept of it when it waits.
+    pub(super) fn arrive(
+        &mut self,
+        caller: &str,
+        number: u64,
+        call: impl FnOnce() -> T,
+    ) -> Arrival<T> {
         if self.running < self.at_once && self.may_hold_more(caller) {
             self.begin(caller.into());
-            return Arrival::Begins(call);
+            return Arrival::Begins;
         }
-        if self.waiting < self.places {
-            self.queue(caller, number, call);
+        if self.has_room() {
+            self.queue(caller, number, call());
             return Arrival::Waits;
         }
         // All places are taken. Whoever has fewer of them than the one with the most gets one of that one's: the youngest, who
@@ -85,11 +100,17 @@ impl<T> Lines<T> {
         match displaced {
             Some((_, displaced)) => {
                 self.waiting -= 1;
-                self.queue(caller, number, call);
+                self.queue(caller, number, call());
                 Arrival::WaitsInsteadOf(displaced)
             }
-            None => Arrival::Refused(call),
+            None => Arrival::Refused,
         }
+    }
+
+    /// Whether one more may wait. The first always may: its turn tells how long turns take.
+    fn has_room(&self) -> bool {
+        self.waiting < self.places
+            && (self.waiting == 0 || self.pace.of_turns(self.waiting + 1) <= self.wait)
     }
 
     fn queue(&mut self, caller: &str, number: u64, call: T) {
@@ -116,7 +137,7 @@ impl<T> Lines<T> {
     }
 
     /// A call has ended. The next one takes its place, if any may.
-    pub(super) fn end(&mut self, caller: &str) -> Option<(Arc<str>, T)> {
+    pub(super) fn end(&mut self, caller: &str, now: Instant) -> Option<(Arc<str>, T)> {
         self.running = self.running.saturating_sub(1);
         if let Some(held) = self.holding.get_mut(caller) {
             *held -= 1;
@@ -129,6 +150,10 @@ impl<T> Lines<T> {
         let line = self.waiting_by_caller.get_mut(&name)?;
         let (_, call) = line.pop_front()?;
         self.waiting -= 1;
+        self.pace.turn(now);
+        if self.waiting == 0 {
+            self.pace.forget();
+        }
         // The caller's other calls wait until all other callers had one.
         if line.is_empty() {
             self.waiting_by_caller.remove(&name);
@@ -147,6 +172,9 @@ impl<T> Lines<T> {
         let before = line.len();
         line.retain(|(other, _)| *other != number);
         self.waiting -= before - line.len();
+        if self.waiting == 0 {
+            self.pace.forget();
+        }
         if line.is_empty() {
             self.waiting_by_caller.remove(caller);
             self.turn.retain(|name| &**name != caller);
@@ -160,21 +188,23 @@ mod tests {
 
     type Call = (&'static str, u64);
 
+    const WAIT: Duration = Duration::from_secs(1);
+
     /// A queue with one running, so that all others wait.
     fn busy(places: usize) -> Lines<Call> {
-        let mut lines = Lines::new(1, places);
+        let mut lines = Lines::new(1, places, WAIT);
         let first = arrive(&mut lines, "first", 0);
-        assert_eq!(first, Arrival::Begins(("first", 0)));
+        assert_eq!(first, Arrival::Begins);
         lines
     }
 
     fn arrive(lines: &mut Lines<Call>, caller: &'static str, number: u64) -> Arrival<Call> {
-        lines.arrive(caller, number, (caller, number))
+        lines.arrive(caller, number, || (caller, number))
     }
 
     /// The one that runs ends; who is next.
     fn turn(lines: &mut Lines<Call>, running: &mut &'static str) -> Option<Call> {
-        let (_, next) = lines.end(running)?;
+        let (_, next) = lines.end(running, Instant::now())?;
         *running = next.0;
         Some(next)
     }
@@ -210,8 +240,7 @@ mod tests {
         for number in 1..=4 {
             assert_eq!(arrive(&mut lines, "flood", number), Arrival::Waits);
         }
-        let refused = arrive(&mut lines, "flood", 5);
-        assert_eq!(refused, Arrival::Refused(("flood", 5)));
+        assert_eq!(arrive(&mut lines, "flood", 5), Arrival::Refused);
         for (number, displaced) in [(1, 4), (2, 3)] {
             assert_eq!(
                 arrive(&mut lines, "shop", number),
@@ -220,29 +249,26 @@ mod tests {
         }
         // Each has half: nobody gains by asking for more.
         for caller in ["shop", "flood"] {
-            let refused = arrive(&mut lines, caller, 9);
-            assert_eq!(refused, Arrival::Refused((caller, 9)));
+            assert_eq!(arrive(&mut lines, caller, 9), Arrival::Refused);
         }
         assert_eq!(lines.waiting(), 4);
     }
 
     #[test]
     fn calls_that_never_end_leave_a_quarter_to_others() {
-        let mut lines = Lines::new(8, 4);
+        let mut lines = Lines::new(8, 4, WAIT);
         for number in 0..6 {
-            let begins = arrive(&mut lines, "stuck", number);
-            assert_eq!(begins, Arrival::Begins(("stuck", number)));
+            assert_eq!(arrive(&mut lines, "stuck", number), Arrival::Begins);
         }
         for number in 6..10 {
             assert_eq!(arrive(&mut lines, "stuck", number), Arrival::Waits);
         }
         for number in 0..100 {
-            let begins = arrive(&mut lines, "shop", number);
-            assert_eq!(begins, Arrival::Begins(("shop", number)));
-            assert_eq!(lines.end("shop"), None);
+            assert_eq!(arrive(&mut lines, "shop", number), Arrival::Begins);
+            assert_eq!(lines.end("shop", Instant::now()), None);
         }
         assert_eq!((lines.running(), lines.waiting()), (6, 4));
-        let next = lines.end("stuck");
+        let next = lines.end("stuck", Instant::now());
         assert_eq!(next.map(|(_, call)| call), Some(("stuck", 6)));
     }
 
@@ -260,7 +286,35 @@ mod tests {
         assert_eq!(turn(&mut lines, &mut running), Some(("c", 3)));
         assert_eq!(turn(&mut lines, &mut running), None);
         assert_eq!((lines.running(), lines.waiting()), (0, 0));
-        let begins = arrive(&mut lines, "d", 4);
-        assert_eq!(begins, Arrival::Begins(("d", 4)));
+        assert_eq!(arrive(&mut lines, "d", 4), Arrival::Begins);
+    }
+
+    #[test]
+    fn nobody_waits_whose_turn_would_not_come_in_time() {
+        let mut lines = busy(100);
+        let start = Instant::now();
+        for number in 0..40 {
+            assert_eq!(arrive(&mut lines, "shop", number), Arrival::Waits);
+        }
+        // Ten turns a second: whoever waits behind thirty others would be refused after a second.
+        let mut running = "first";
+        for turn in 0..10 {
+            let now = start + Duration::from_millis(100) * turn;
+            running = lines.end(running, now).map_or(running, |(_, next)| next.0);
+        }
+        assert_eq!(lines.waiting(), 30);
+        assert_eq!(arrive(&mut lines, "shop", 40), Arrival::Refused);
+        // Another caller gets one of its places, as where there are no more.
+        assert_eq!(
+            arrive(&mut lines, "other", 0),
+            Arrival::WaitsInsteadOf(("shop", 39))
+        );
+        for number in 9..39 {
+            lines.leave("shop", number);
+        }
+        lines.leave("other", 0);
+        // The first one always may wait: it finds out whether turns have become faster.
+        assert_eq!(arrive(&mut lines, "shop", 41), Arrival::Waits);
+        assert_eq!(arrive(&mut lines, "shop", 42), Arrival::Waits);
     }
 }

@@ -7,6 +7,7 @@
 pub mod deadline;
 mod lines;
 mod metrics;
+mod pace;
 pub mod quota;
 pub mod refusal;
 mod turn;
@@ -22,15 +23,16 @@ use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tower::{Layer, Service};
+use tracing::Instrument as _;
 
 use self::{
     deadline::Deadline,
     quota::{Quota, Quotas},
-    refusal::Refused,
+    refusal::Overloaded,
     turn::{Turns, Waited},
 };
 pub use self::{metrics::LoadMetrics, turn::TurnLimits};
-use crate::{callers::Caller, config::Limits};
+use crate::{callers::Caller, config::Limits, telemetry::set_parent_from_headers};
 
 /// Calls that are answered however busy the server is.
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -38,29 +40,33 @@ const HEALTH: &str = "/grpc.health.v1.Health/";
 const PATIENT: [&str; 1] = ["/countersign.v1.CustomerService/VerifyErasure"];
 const PATIENCE: Duration = Duration::from_hours(1);
 
-/// What a server bears.
+/// What a server bears. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Load {
+pub struct Load(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     turns: Arc<Turns>,
-    quotas: Arc<Quotas>,
+    quotas: Quotas,
     deadline_max: Duration,
+    overloaded: Overloaded,
     metrics: LoadMetrics,
 }
 
 impl Load {
     /// For one server. Quotas are counted by this process alone.
     pub fn new(limits: &Limits) -> Self {
-        let metrics = LoadMetrics::shared();
-        Self {
+        Self(Arc::new(Inner {
             turns: Turns::new(TurnLimits {
                 at_once: limits.calls_at_once,
                 waiting: limits.calls_waiting,
                 wait: limits.call_wait(),
             }),
-            quotas: Arc::new(Quotas::new(Quota::CallsPerSecond, limits)),
+            quotas: Quotas::new(Quota::CallsPerSecond, limits),
             deadline_max: limits.call_deadline(),
-            metrics,
-        }
+            overloaded: Overloaded::new(),
+            metrics: LoadMetrics::shared(),
+        }))
     }
 
     /// The layer that stands before every call, behind the one that finds out who calls.
@@ -72,40 +78,44 @@ impl Load {
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     {
+        let load = &*self.0;
         let arrived = Instant::now();
         let caller = Caller::of(request.extensions()).map_or("", Caller::name);
-        if let Err(refused) = self.quotas.take(caller, 1, arrived) {
-            self.metrics.over_quota(Quota::CallsPerSecond);
+        if let Err(refused) = load.quotas.take(caller, 1, arrived) {
+            load.metrics.over_quota(Quota::CallsPerSecond);
             refusal::hear_out(request.into_body()).await;
             return refused.status().into_http();
         }
         let most = if PATIENT.contains(&request.uri().path()) {
             PATIENCE
         } else {
-            self.deadline_max
+            load.deadline_max
         };
         let deadline = Deadline::of(request.headers(), arrived, most);
-        let slot = match self.turns.wait(caller, deadline.at()).await {
+        let slot = match load.turns.wait(caller, deadline.at()).await {
             Waited::Mine(slot) => slot,
             Waited::Expired => {
-                self.metrics.expired("waiting");
+                load.metrics.expired("waiting");
                 refusal::hear_out(request.into_body()).await;
                 return deadline::exceeded().into_http();
             }
             Waited::Shed(reason) => {
-                self.metrics.shed(reason);
+                load.metrics.shed(reason);
                 refusal::hear_out(request.into_body()).await;
-                return Refused::overloaded(self.turns.pause()).status().into_http();
+                return load.overloaded.answer();
             }
         };
-        let work = deadline.scope(inner.call(request));
+        // Calls that are refused have none: they are counted, and making it costs as much as refusing them.
+        let span = tracing::info_span!("grpc", rpc = request.uri().path());
+        set_parent_from_headers(&span, request.headers());
+        let work = deadline.scope(inner.call(request)).instrument(span);
         let answered = timeout_at(deadline.at(), work).await;
         drop(slot);
         match answered {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_) => {
-                self.metrics.expired("running");
+                load.metrics.expired("running");
                 deadline::exceeded().into_http()
             }
         }

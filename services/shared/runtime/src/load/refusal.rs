@@ -1,6 +1,11 @@
 //! How a call is told to come again later: a code, and when.
 
-use std::{future::poll_fn, pin::pin, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use tokio::time::timeout;
 use tonic::{
@@ -19,6 +24,12 @@ pub const DOMAIN: &str = "countersign";
 pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// Whoever would have to wait longer than this is told not to repeat the call by itself.
 const PUSHBACK_MAX: Duration = Duration::from_mins(1);
+
+/// When calls that found no place are to come again: about this.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Pauses that they are told. Refused calls come at moments of their own, so few are enough that they do not come back together;
+/// and HTTP/2 says the headers of so few answers by their numbers.
+const PAUSES: u32 = 6;
 
 /// How long the rest of a refused call is waited for; it comes in the same packet, nearly always.
 const HEARING: Duration = Duration::from_millis(10);
@@ -120,9 +131,73 @@ fn pushback(after: Duration) -> MetadataValue<tonic::metadata::Ascii> {
     MetadataValue::from(millis.max(1))
 }
 
+/// What calls are answered that find no place, made beforehand: under overload there are many more of them than calls that are
+/// carried out, and what they cost is taken from those.
+#[derive(Debug)]
+pub(super) struct Overloaded {
+    headers: Vec<http::HeaderMap>,
+    next: AtomicU32,
+}
+
+impl Overloaded {
+    pub(super) fn new() -> Self {
+        let headers = pauses().map(|pause| {
+            let answer = Refused::overloaded(pause).status().into_http::<Body>();
+            answer.into_parts().0.headers
+        });
+        Self {
+            headers: headers.collect(),
+            next: AtomicU32::new(0),
+        }
+    }
+
+    /// The next answer: each has another pause than the one before.
+    pub(super) fn answer(&self) -> http::Response<Body> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % PAUSES;
+        let mut response = http::Response::new(Body::empty());
+        if let Some(headers) = self.headers.get(number as usize) {
+            response.headers_mut().clone_from(headers);
+        }
+        response
+    }
+}
+
+/// Evenly over the pause and half of it.
+fn pauses() -> impl Iterator<Item = Duration> {
+    (0..PAUSES).map(|number| PAUSE / 2 + PAUSE * number / PAUSES)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_that_find_no_place_are_told_to_come_back_at_different_moments() {
+        let overloaded = Overloaded::new();
+        let told: Vec<Duration> = (0..2 * PAUSES)
+            .map(|_| {
+                let answer = overloaded.answer();
+                let status = Status::from_header_map(answer.headers()).unwrap();
+                assert_eq!(status.code(), Code::ResourceExhausted);
+                let pushback = status.metadata().get(PUSHBACK).unwrap().to_str().unwrap();
+                let pause = status
+                    .get_details_retry_info()
+                    .unwrap()
+                    .retry_delay
+                    .unwrap();
+                assert_eq!(pushback, pause.as_millis().to_string());
+                pause
+            })
+            .collect();
+        assert!(
+            told.iter()
+                .all(|pause| (500..1_500).contains(&pause.as_millis()))
+        );
+        assert!(told.windows(PAUSES as usize).all(|some| {
+            let apart: std::collections::BTreeSet<&Duration> = some.iter().collect();
+            apart.len() == PAUSES as usize
+        }));
+    }
 
     #[test]
     fn a_refusal_says_when_to_come_again_in_every_way_that_clients_understand() {

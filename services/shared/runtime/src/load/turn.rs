@@ -15,9 +15,6 @@ use tokio::{
 
 use super::lines::{Arrival, Lines};
 
-/// When calls that found no place are to come again: about this, each at a moment of its own so that they do not come all at once.
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// How many may run and how many may wait for it.
 #[derive(Clone, Copy, Debug)]
 pub struct TurnLimits {
@@ -35,7 +32,6 @@ pub(super) struct Turns {
     lines: Mutex<Lines<oneshot::Sender<Slot>>>,
     wait: Duration,
     numbers: AtomicU64,
-    refusals: AtomicU64,
 }
 
 /// What came of waiting.
@@ -52,10 +48,14 @@ pub(super) enum Waited {
 impl Turns {
     pub(super) fn new(limits: TurnLimits) -> Arc<Self> {
         Arc::new(Self {
-            lines: Mutex::new(Lines::new(limits.at_once, limits.waiting)),
+            lines: Mutex::new(Lines::new(
+                limits.at_once,
+                limits.waiting,
+                // By a mean, so some would still wait longer.
+                limits.wait * 3 / 4,
+            )),
             wait: limits.wait,
             numbers: AtomicU64::new(0),
-            refusals: AtomicU64::new(0),
         })
     }
 
@@ -66,19 +66,26 @@ impl Turns {
             return Waited::Expired;
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
+        let mut waits = None;
         // The guard of the lines must not be held when a slot or a sender is dropped.
-        let arrival = self.lock().arrive(caller, number, sender);
+        let arrival = self.lock().arrive(caller, number, || {
+            let (sender, receiver) = oneshot::channel();
+            waits = Some(receiver);
+            sender
+        });
         match arrival {
-            Arrival::Begins(_) => {
+            Arrival::Begins => {
                 let turns = Arc::clone(self);
                 return Waited::Mine(Slot(Some((turns, caller.into()))));
             }
-            Arrival::Refused(_) => return Waited::Shed("no_place"),
+            Arrival::Refused => return Waited::Shed("no_place"),
             Arrival::Waits => {}
             // Told at once: kept until this call's turn, it would let the other one wait as long.
             Arrival::WaitsInsteadOf(displaced) => drop(displaced),
         }
+        let Some(receiver) = waits else {
+            return Waited::Shed("no_place");
+        };
         let _place = Place {
             turns: self,
             caller,
@@ -91,17 +98,6 @@ impl Turns {
             Ok(Err(_)) => Waited::Shed("displaced"),
             Err(_) => Waited::Shed("waited_too_long"),
         }
-    }
-
-    /// When the next call that is refused is to come again. The moments are spread evenly over the pause and half of it: the
-    /// multiples of the golden ratio never come close to each other.
-    pub(super) fn pause(&self) -> Duration {
-        const GOLDEN: f64 = 0.618_033_988_749_894_9;
-        let count = self.refusals.fetch_add(1, Ordering::Relaxed) % 1_000_000;
-        // A million fits into an f64.
-        #[expect(clippy::cast_precision_loss, reason = "below a million")]
-        let spread = (count as f64 * GOLDEN).fract();
-        PAUSE.mul_f64(0.5 + spread)
     }
 
     /// Calls that run and calls that wait.
@@ -126,7 +122,7 @@ impl Drop for Slot {
             return;
         };
         loop {
-            let next = turns.lock().end(&caller);
+            let next = turns.lock().end(&caller, Instant::now());
             let Some((name, next)) = next else {
                 return;
             };
@@ -258,19 +254,5 @@ mod tests {
             Waited::Shed("no_place")
         ));
         assert_eq!(begun.elapsed(), Duration::ZERO);
-    }
-
-    #[test]
-    fn refused_calls_come_back_at_moments_of_their_own() {
-        let turns = turns(1, 0);
-        let mut pauses: Vec<_> = (0..100).map(|_| turns.pause()).collect();
-        assert!(
-            pauses
-                .iter()
-                .all(|pause| (500..1_500).contains(&pause.as_millis()))
-        );
-        pauses.sort();
-        pauses.dedup();
-        assert_eq!(pauses.len(), 100);
     }
 }
