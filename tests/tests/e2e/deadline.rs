@@ -105,12 +105,12 @@ async fn g_06_a_deadline_in_quiet_hours_stays_or_moves_to_an_hour_after_them_as_
             let planned = time(round.create_time) + WINDOW;
             orders.push((name, planned, time(round.expire_time)));
         }
-        let [(stays, planned, at_once), (moves, late, moved)] = orders.as_slice() else {
+        let [(stays, planned, at_once), (moves, late, extended)] = orders.as_slice() else {
             unreachable!("two orders");
         };
         assert_eq!(at_once, planned);
         // The hours begin at a full hour of Shanghai's, one to two hours after the planned deadline.
-        let opens = *moved - TimeDelta::hours(1);
+        let opens = *extended - TimeDelta::hours(1);
         assert_eq!(
             (opens.minute(), opens.second(), opens.nanosecond()),
             (0, 0, 0)
@@ -128,7 +128,7 @@ async fn g_06_a_deadline_in_quiet_hours_stays_or_moves_to_an_hour_after_them_as_
         // Deadlines are looked at in their order: the other one's would have been, too.
         let order = system.order(moves).await;
         assert_eq!(order.state(), S::AwaitingConfirmation);
-        pass(*moved - TimeDelta::minutes(1)).await;
+        pass(*extended - TimeDelta::minutes(1)).await;
         let answered = client.accept_confirmation(yes(moves, None)).await;
         assert_eq!(answered.unwrap().into_inner().state(), S::Allocated);
         let trace = system.trace(moves).await;

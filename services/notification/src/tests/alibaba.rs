@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use countersign_domain::{
-    ids::ReplyId,
     message::DeliveryState::{Delivered, Failed, Ready, Sent},
     order::Channel::{Phone, Sms},
-    reply::ReplyContent,
+    reply::{ReplyContent, ReplyState},
     retention::Retained,
 };
 use countersign_runtime::config::{Alibaba, Config, GatewayTransport, NamedGaps};
@@ -162,12 +161,9 @@ const PARKED: &str = "SELECT COUNT(*) AS n FROM replies WHERE kind = 'UNREADABLE
 
 /// What is kept of pushes that could not be read: which push, and the part.
 async fn parked(stage: &Stage) -> Vec<(String, String)> {
-    let ids =
-        "SELECT id AS b FROM replies WHERE kind = 'UNREADABLE' AND state = 'REFUSED' ORDER BY id";
     let mut parked = Vec::new();
-    for id in stage.database.all_bytes(ids).await {
-        let id = ReplyId::from_uuid(uuid::Uuid::from_slice(&id).unwrap());
-        let reply = stage.store().find_reply(id).await.unwrap().unwrap();
+    for reply in stage.store().list_unreadable(100).await.unwrap() {
+        assert_eq!(reply.state, ReplyState::Refused);
         assert!(reply.result.starts_with("UNREADABLE: "), "{}", reply.result);
         match reply.content {
             ReplyContent::Unreadable { push, part } => parked.push((push, part)),

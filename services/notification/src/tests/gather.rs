@@ -37,8 +37,8 @@ async fn f_11_what_is_no_key_of_ours_is_asked_again_twice_and_never_an_answer() 
     let spoken: &[(&str, &str)] = &[("SpeechResult", "yes"), ("Confidence", "0.99")];
     let spoken_digit: &[(&str, &str)] = &[("SpeechResult", "1"), ("Confidence", "0.99")];
     // What Twilio tells when the time is over, with the field and without.
-    let (silent, timeout): (&[(&str, &str)], &[(&str, &str)]) =
-        (&[("Digits", "")], &[("msg", "Gather End")]);
+    let silent: &[(&str, &str)] = &[("Digits", "")];
+    let timeout: &[(&str, &str)] = &[("msg", "Gather End")];
     for strange in [
         spoken,
         spoken_digit,

@@ -95,7 +95,7 @@ impl Store {
             let (Some(place), Some(if_taken)) = (places.get(&own), &finish.if_taken) else {
                 continue;
             };
-            let is_taken = others.iter().any(|(mine, other)| {
+            let had_before = others.iter().any(|(mine, other)| {
                 // Of two that are written together the first one keeps it.
                 let came_before = places.get(other).is_none_or(|it| it < place);
                 *mine == own
@@ -103,7 +103,7 @@ impl Store {
                     && !taken.contains(other)
                     && accounts.get(other) == Some(&if_taken.gateway)
             });
-            if is_taken {
+            if had_before {
                 taken.insert(own);
                 instead.push(Finish {
                     outcome: AttemptOutcome::InDoubt,

@@ -40,14 +40,14 @@ async fn by_alibaba(database: TestDatabase) -> (Stage, AlibabaStub) {
     let text = "{ code = \"SMS_1\", variables = { no = \"order\" } }";
     let kinds =
         ["ACKNOWLEDGEMENT", "CONFIRMATION_REQUEST"].map(|kind| format!("{kind} = {text}\n"));
-    let mut carrier = format!(
+    let carrier = format!(
         "[sms]\ntransport = \"alibaba\"\n[sms.alibaba]\nbase_url = \"{}\"\naccess_key_id = \"{KEY}\"\n\
          access_key_secret = \"{SECRET}\"\nsign_name = \"华贸易\"\ncallback_secret = \"pushes-1234567890abc\"\n",
         stub.base()
     );
-    for locale in ["en", "zh-CN"] {
-        carrier += &format!("[sms.alibaba.templates.{locale}]\n{}", kinds.concat());
-    }
+    let locales =
+        ["en", "zh-CN"].map(|it| format!("[sms.alibaba.templates.{it}]\n{}", kinds.concat()));
+    let carrier = carrier + &locales.concat();
     (stage_with(database, carrier).await, stub)
 }
 
@@ -75,10 +75,10 @@ async fn killed_before_the_answer(stage: &mut Stage, taken: impl Fn() -> usize) 
     worker.kill().await;
     stage.leases_end_in_time().await;
     stage.pass(LEASE, None).await;
-    let begun = text(stage, 1).await;
-    assert_eq!(begun.delivery.state, State::Leased);
-    assert_eq!(tries(&begun), [Try::Sending]);
-    assert_eq!(begun.delivery.provider_id, None);
+    let first = text(stage, 1).await;
+    assert_eq!(first.delivery.state, State::Leased);
+    assert_eq!(tries(&first), [Try::Sending]);
+    assert_eq!(first.delivery.provider_id, None);
 }
 
 /// A fresh process has brought both texts to their end by one try each; answers the first.
