@@ -16,6 +16,7 @@ use crate::commands::{
     retention::RetentionCommand,
     safe_mode::{ReconcileArgs, SafeModeCommand},
     template::TemplateCommand,
+    unreadable::UnreadableArgs,
     webhook::WebhookCommand,
 };
 
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     Retention(RetentionCommand),
     /// Shows what callers were refused, by the minute.
     Refusals(RefusalsArgs),
+    /// Shows what carriers pushed that could not be read, with the numbers that stand in it.
+    Unreadable(UnreadableArgs),
     /// Stops a channel on every replica within seconds; its messages wait.
     StopSending(SendingArgs),
     /// Goes on with a channel that was stopped.
@@ -136,6 +139,7 @@ impl Command {
             Self::Reconcile(_) => "reconcile",
             Self::Retention(_) => "retention",
             Self::Refusals(_) => "refusals",
+            Self::Unreadable(_) => "unreadable",
             Self::StopSending(_) => "stop-sending",
             Self::ResumeSending(_) => "resume-sending",
             Self::EraseCustomer(_) => "erase-customer",
@@ -164,6 +168,7 @@ impl Command {
             | Self::Reconcile(_)
             | Self::Retention(_)
             | Self::Refusals(_)
+            | Self::Unreadable(_)
             | Self::StopSending(_)
             | Self::ResumeSending(_)
             | Self::EraseCustomer(_)
@@ -180,6 +185,7 @@ impl Command {
             Self::Rekey(args) => args.database.database_url.as_deref(),
             Self::Up(args) => args.database.database_url.as_deref(),
             Self::Refusals(args) => args.database.database_url.as_deref(),
+            Self::Unreadable(args) => args.database.database_url.as_deref(),
             Self::Audit(command) => command.database_url(),
             Self::CheckConfig
             | Self::SafeMode(_)

@@ -303,6 +303,7 @@ fn signal(outcome: &Outcome) -> Signal {
             | ReasonCode::ProtocolError
             | ReasonCode::GatewayFailed
             | ReasonCode::UnreadableAnswer
+            | ReasonCode::IdTaken
             | ReasonCode::Redirected => Signal::Bad,
             ReasonCode::PoolExhausted | ReasonCode::DeadlinePassed | ReasonCode::MessageInvalid => {
                 Signal::Neutral

@@ -4,7 +4,7 @@
 #[cfg(feature = "failpoints")]
 pub use armed::{arm, names};
 #[cfg(feature = "failpoints")]
-pub(crate) use armed::{chunk, hit};
+pub(crate) use armed::{chunk, hit, in_parts};
 
 /// A step is done: the process ends here if it is to.
 #[cfg(not(feature = "failpoints"))]
@@ -19,13 +19,27 @@ pub(crate) const fn chunk(_step: &str, _whole: usize, usual: usize) -> usize {
     usual
 }
 
+/// A request as it goes out: as it is, but with its body in two halves when the process is to end before or between them.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub(crate) const fn in_parts(request: reqwest::Request) -> reqwest::Request {
+    request
+}
+
 #[cfg(feature = "failpoints")]
 mod armed {
-    use std::sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
+    use std::{
+        convert::Infallible,
+        sync::{
+            OnceLock,
+            atomic::{AtomicU32, Ordering},
+        },
+        time::Duration,
     };
 
+    use futures::{StreamExt as _, stream};
+    use http::header::CONTENT_LENGTH;
+    use reqwest::{Body, Request};
     use rustix::process::{Signal, getpid, kill_process};
 
     struct Armed {
@@ -43,6 +57,8 @@ mod armed {
             "claimed",
             "begun",
             "connected",
+            "request_begun",
+            "request_part",
             "body_part",
             "body_written",
             "answered",
@@ -84,6 +100,37 @@ mod armed {
         loop {
             std::thread::park();
         }
+    }
+
+    pub(crate) fn in_parts(mut request: Request) -> Request {
+        let is_armed = ARMED
+            .get()
+            .is_some_and(|it| it.step.starts_with("request_"));
+        let body = request.body().and_then(Body::as_bytes);
+        let Some(body) = body.filter(|body| is_armed && body.len() > 1) else {
+            return request;
+        };
+        let length = body.len();
+        let halves: Vec<Vec<u8>> = body
+            .chunks(length.div_ceil(2))
+            .map(<[u8]>::to_vec)
+            .collect();
+        let parts = stream::iter(halves)
+            .enumerate()
+            .then(|(number, half)| async move {
+                if number == 0 {
+                    // Connected, and the head is not on its way before the first half is there.
+                    hit("request_begun");
+                } else {
+                    // The first half is on its way by then.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    hit("request_part");
+                }
+                Ok::<_, Infallible>(half)
+            });
+        request.headers_mut().insert(CONTENT_LENGTH, length.into());
+        *request.body_mut() = Some(Body::wrap_stream(parts));
+        request
     }
 
     pub(crate) fn chunk(step: &str, whole: usize, usual: usize) -> usize {

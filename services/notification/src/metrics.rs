@@ -5,6 +5,8 @@ use opentelemetry::{
     metrics::{Counter, Gauge},
 };
 
+use crate::channel::ReasonCode;
+
 /// The worker's instruments.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
@@ -125,6 +127,11 @@ impl Metrics {
                 KeyValue::new("reason", reason),
             ],
         );
+    }
+
+    /// A try that the gateway took over under the id of another message: its result was written as this, too.
+    pub(crate) fn id_taken(&self, channel: &'static str) {
+        self.attempt(channel, "IN_DOUBT", ReasonCode::IdTaken.as_str());
     }
 
     /// A message that was taken over, told at once or only when it was asked for.

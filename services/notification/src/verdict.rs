@@ -100,6 +100,12 @@ impl Tried<'_> {
         Verdict::Again(self.now + wait)
     }
 
+    /// How long ago the last try was begun.
+    fn since_begun(&self) -> TimeDelta {
+        let begun = self.history.last().map_or(self.now, |it| it.start_time);
+        self.now - begun
+    }
+
     /// Earlier tries that failed for this reason, or for any that counts.
     fn failures(&self, only: Option<ReasonCode>) -> usize {
         self.history
@@ -276,21 +282,42 @@ fn resolve_unasked(history: &[AttemptRecord]) -> Resolved {
     )))
 }
 
+/// The gateway's id is another message's: this one is in doubt, whether it was just sent or asked for (RELIABILITY, D-21).
+pub(crate) fn id_taken(is_new: bool, tried: &Tried<'_>) -> Judged {
+    let text = "the gateway's id belongs to another message";
+    let reason = Reason::new(ReasonCode::IdTaken, text);
+    if is_new {
+        judge(&Outcome::InDoubt { reason }, tried)
+    } else {
+        untold(&reason, tried)
+    }
+}
+
+/// In doubt still.
+fn undecided(reason: &Reason, verdict: Verdict) -> Judged {
+    let ended = matches!(verdict, Verdict::End(_));
+    Judged {
+        next: if ended {
+            NextStep::Now
+        } else {
+            NextStep::AsPlanned
+        },
+        ..Judged::of(AttemptOutcome::InDoubt, Some(reason), verdict)
+    }
+}
+
+/// The carrier was asked and did not tell: it is asked again for an hour.
+fn untold(reason: &Reason, tried: &Tried<'_>) -> Judged {
+    let verdict = if tried.since_begun() < ASKING_MAX {
+        tried.again(RECONCILE_WAIT)
+    } else {
+        Verdict::End(DeliveryState::InDoubt)
+    };
+    undecided(reason, verdict)
+}
+
 /// After the carrier was asked. A call is never placed again by itself.
 pub(crate) fn resolve(reconciled: &Reconciled, tried: &Tried<'_>) -> Resolved {
-    let begun = tried.history.last().map_or(tried.now, |it| it.start_time);
-    let since = tried.now - begun;
-    let undecided = |reason: &Reason, verdict: Verdict| {
-        let ended = matches!(verdict, Verdict::End(_));
-        Judged {
-            next: if ended {
-                NextStep::Now
-            } else {
-                NextStep::AsPlanned
-            },
-            ..Judged::of(AttemptOutcome::InDoubt, Some(reason), verdict)
-        }
-    };
     let in_doubt = Verdict::End(DeliveryState::InDoubt);
     let judged = match reconciled {
         Reconciled::Accepted { provider_id, .. } => Judged {
@@ -310,7 +337,7 @@ pub(crate) fn resolve(reconciled: &Reconciled, tried: &Tried<'_>) -> Resolved {
         }
         Reconciled::NotFound => {
             let reason = Reason::new(ReasonCode::Unconfirmed, "the gateway does not know it");
-            if since < NEVER_HAD_IT {
+            if tried.since_begun() < NEVER_HAD_IT {
                 undecided(&reason, tried.again(RECONCILE_WAIT))
             } else if tried.channel == Channel::Phone || doubts(tried.history) > 1 {
                 undecided(&reason, in_doubt)
@@ -318,10 +345,7 @@ pub(crate) fn resolve(reconciled: &Reconciled, tried: &Tried<'_>) -> Resolved {
                 return Resolved::Resend;
             }
         }
-        Reconciled::Unknown { reason } if since < ASKING_MAX => {
-            undecided(reason, tried.again(RECONCILE_WAIT))
-        }
-        Reconciled::Unknown { reason } => undecided(reason, in_doubt),
+        Reconciled::Unknown { reason } => untold(reason, tried),
     };
     Resolved::Write(Box::new(judged))
 }

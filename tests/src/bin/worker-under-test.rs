@@ -1,6 +1,6 @@
 //! The notification worker as a process that a test may kill at a chosen step, with a clock that the test moves.
 //!
-//! Configured like the program itself, by the environment. Arguments: the clock's lead in milliseconds, then, if it is to
+//! Configured like the program itself, by the environment, and by `worker.toml` where there is one. Arguments: the clock's lead in milliseconds, then, if it is to
 //! die, a step and the how many-th time. On its standard input it reads by how many milliseconds to move the clock on,
 //! line by line; at its end the worker ends.
 
@@ -41,7 +41,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let lead = arm(&arguments)?;
     let signals = Signals::listen()?;
-    let config = Config::load(&Sources::from_process(None))?;
+    let file = Path::new("worker.toml");
+    let file = file.exists().then(|| file.to_owned());
+    let config = Config::load(&Sources::from_process(file))?;
     tracing_subscriber::fmt()
         .with_env_filter(config.telemetry.log_filter.as_str())
         .with_writer(stderr)

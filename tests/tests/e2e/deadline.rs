@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use countersign_e2e::{Replica, System, fresh_id, kinds, order_builder, timestamp};
-use countersign_proto::v1::{self, ConfirmationState as Round, OrderState as S};
+use countersign_proto::v1::{
+    self, ConfirmationState as Round, OrderState as S, policy_service_client::PolicyServiceClient,
+};
 use countersign_store::{
     Settings, Store,
     testing::{TestDatabase, data_keys},
@@ -42,6 +44,104 @@ fn yes(name: &str, received: Option<DateTime<Utc>>) -> v1::AcceptConfirmationReq
         answered_by: "customer".to_owned(),
         receive_time: received.map(timestamp),
         ..v1::AcceptConfirmationRequest::default()
+    }
+}
+
+/// A shop whose customers may be written to and rung up for one hour a day, which begins two hours after the deadline of an
+/// order that comes in now.
+async fn quiet_at_the_deadline(system: &System, quiet: v1::QuietDeadline) {
+    let address = system.replicas[0].address;
+    let mut client = PolicyServiceClient::connect(format!("http://{address}"))
+        .await
+        .unwrap();
+    let named = v1::GetOrderPolicyRequest {
+        name: "orderPolicies/ECOMMERCE".to_owned(),
+    };
+    let mut policy = client.get_order_policy(named).await.unwrap().into_inner();
+    let deadline = system.store.now().await.unwrap() + WINDOW;
+    // By the customer's clock, in Shanghai.
+    let hour = (deadline + TimeDelta::hours(8)).hour();
+    let daily = v1::DailyWindow {
+        opens: format!("{:02}:00", (hour + 2) % 24),
+        closes: format!("{:02}:00", (hour + 3) % 24),
+    };
+    policy.contact_hours = Some(v1::ContactHours {
+        email: Some(daily.clone()),
+        sms: Some(daily.clone()),
+        phone: Some(daily),
+        quiet_deadline: quiet.into(),
+    });
+    policy.confirmation_mode = v1::ConfirmationMode::Explicit.into();
+    policy.confirmation_window = Some(prost_types::Duration {
+        seconds: WINDOW.num_seconds(),
+        nanos: 0,
+    });
+    let update = v1::UpdateOrderPolicyRequest {
+        order_policy: Some(policy),
+        request_id: fresh_id("policy"),
+    };
+    client.update_order_policy(update).await.unwrap();
+}
+
+/// How long customers have to answer.
+const WINDOW: TimeDelta = TimeDelta::hours(6);
+
+#[tokio::test]
+async fn g_06_a_deadline_in_quiet_hours_stays_or_moves_to_an_hour_after_them_as_the_policy_says() {
+    for database in TestDatabase::all().await {
+        let system = System::start(database).await;
+        let mut client = system.orders().await;
+        let mut orders = Vec::new();
+        for quiet in [v1::QuietDeadline::Expire, v1::QuietDeadline::Extend] {
+            quiet_at_the_deadline(&system, quiet).await;
+            let order = client.create_order(order_builder().request()).await;
+            let name = order.unwrap().into_inner().name;
+            let trace = system.trace(&name).await;
+            let round = &trace.confirmations[0];
+            let time = |at: Option<prost_types::Timestamp>| {
+                let at = at.unwrap();
+                DateTime::from_timestamp(at.seconds, at.nanos.unsigned_abs()).unwrap()
+            };
+            let planned = time(round.create_time) + WINDOW;
+            orders.push((name, planned, time(round.expire_time)));
+        }
+        let [(stays, planned, at_once), (moves, late, extended)] = orders.as_slice() else {
+            unreachable!("two orders");
+        };
+        assert_eq!(at_once, planned);
+        // The hours begin at a full hour of Shanghai's, one to two hours after the planned deadline.
+        let opens = *extended - TimeDelta::hours(1);
+        assert_eq!(
+            (opens.minute(), opens.second(), opens.nanosecond()),
+            (0, 0, 0)
+        );
+        let wait = opens - *late;
+        assert!(wait > TimeDelta::hours(1), "{wait}");
+        assert!(wait <= TimeDelta::hours(2), "{wait}");
+
+        let pass = async |until: DateTime<Utc>| {
+            let left = until - system.store.now().await.unwrap();
+            system.store.shift_clock(left);
+        };
+        pass(*late + TimeDelta::minutes(1)).await;
+        system.until(stays, S::UnderAudit).await;
+        // Deadlines are looked at in their order: the other one's would have been, too.
+        let order = system.order(moves).await;
+        assert_eq!(order.state(), S::AwaitingConfirmation);
+        pass(*extended - TimeDelta::minutes(1)).await;
+        let answered = client.accept_confirmation(yes(moves, None)).await;
+        assert_eq!(answered.unwrap().into_inner().state(), S::Allocated);
+        let trace = system.trace(moves).await;
+        assert_eq!(trace.confirmations[0].state(), Round::Accepted);
+        let trace = system.trace(stays).await;
+        assert_eq!(trace.confirmations[0].state(), Round::Expired);
+
+        // Another one of the kind gets no answer, and ends at the deadline that has moved.
+        quiet_at_the_deadline(&system, v1::QuietDeadline::Extend).await;
+        let order = client.create_order(order_builder().request()).await;
+        let name = order.unwrap().into_inner().name;
+        pass(system.store.now().await.unwrap() + WINDOW + TimeDelta::hours(4)).await;
+        system.until(&name, S::UnderAudit).await;
     }
 }
 

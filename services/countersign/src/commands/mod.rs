@@ -22,6 +22,7 @@ pub(crate) mod retention;
 pub(crate) mod safe_mode;
 mod status;
 pub(crate) mod template;
+pub(crate) mod unreadable;
 mod up;
 pub(crate) mod webhook;
 
@@ -48,6 +49,7 @@ pub(crate) async fn run(
         Command::Retention(command) => retention::run(command, config).await,
         Command::Reconcile(args) => Box::pin(safe_mode::ask(args, config)).await,
         Command::Refusals(args) => refusals::run(args, config).await,
+        Command::Unreadable(args) => unreadable::run(args, config).await,
         Command::StopSending(args) => gateway::stop_sending(args, config).await,
         Command::ResumeSending(args) => gateway::resume_sending(args, config).await,
         Command::EraseCustomer(args) => erase_customer::run(args, config).await,

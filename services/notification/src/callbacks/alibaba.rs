@@ -24,7 +24,7 @@ use crate::{
     channel::alibaba::{
         acs3::payload_hash,
         e164,
-        push::{SmsReport, SmsUp, VoiceReport, read_array},
+        push::{SmsReport, SmsUp, VoiceReport, as_kept, read_array},
     },
     channel::callback::DeliveryStatus,
     inbox::{Inbox, ReplyInput},
@@ -35,6 +35,8 @@ use crate::{
 const MAX_BODY: usize = 2 * 1_024 * 1_024;
 /// Reports of one push that are stored at the same time.
 const TOGETHER: usize = 16;
+/// Why a part of a push leads to nothing.
+const UNREADABLE: &str = "UNREADABLE: the carrier's form is not known";
 /// The cloud wants a number as code and does not look further.
 const TAKEN: &str = r#"{"code":0,"msg":"接收成功"}"#;
 
@@ -78,7 +80,7 @@ async fn sms_report(
     body: Bytes,
 ) -> Response {
     pushes
-        .take(pushes.sms.as_ref(), &secret, &body, report_of_text)
+        .take(pushes.sms.as_ref(), &secret, &body, SMS_REPORT)
         .await
 }
 
@@ -87,7 +89,9 @@ async fn sms_up(
     Path(secret): Path<String>,
     body: Bytes,
 ) -> Response {
-    pushes.take(pushes.sms.as_ref(), &secret, &body, text).await
+    pushes
+        .take(pushes.sms.as_ref(), &secret, &body, SMS_UP)
+        .await
 }
 
 async fn voice_report(
@@ -96,19 +100,46 @@ async fn voice_report(
     body: Bytes,
 ) -> Response {
     pushes
-        .take(pushes.phone.as_ref(), &secret, &body, report_of_call)
+        .take(pushes.phone.as_ref(), &secret, &body, VOICE_REPORT)
         .await
 }
 
+/// A kind of push.
+struct Push<T> {
+    name: &'static str,
+    source: &'static str,
+    reply: fn(T) -> Option<ReplyInput>,
+}
+
+const SMS_REPORT: Push<SmsReport> = Push {
+    name: "SMS_REPORT",
+    source: SMS,
+    reply: report_of_text,
+};
+const SMS_UP: Push<SmsUp> = Push {
+    name: "SMS_UP",
+    source: SMS,
+    reply: text,
+};
+const VOICE_REPORT: Push<VoiceReport> = Push {
+    name: "VOICE_REPORT",
+    source: VOICE,
+    reply: report_of_call,
+};
+
+/// Where replies come from.
+const SMS: &str = "ALIBABA_SMS";
+const VOICE: &str = "ALIBABA_VOICE";
+
 impl Pushes {
-    /// Stores what can be read and counts what cannot. Only when all of it is stored does the cloud hear that it was taken;
+    /// Stores what can be read, and parks and counts what cannot. Only when all of it is stored does the cloud hear that it was taken;
     /// else it comes again, and what is stored already stays stored once.
     async fn take<T: DeserializeOwned>(
         &self,
         wanted: Option<&SecretString>,
         given: &str,
         body: &[u8],
-        reply: fn(T) -> Option<ReplyInput>,
+        push: Push<T>,
     ) -> Response {
         let known = wanted.is_some_and(|wanted| {
             equal_in_constant_time(wanted.expose_secret().as_bytes(), given.as_bytes())
@@ -116,19 +147,37 @@ impl Pushes {
         if !known {
             return StatusCode::NOT_FOUND.into_response();
         }
-        let Ok((elements, mut bad)) = read_array::<T>(body) else {
+        let Ok((replies, bad)) = read_array(body, push.reply) else {
             return StatusCode::BAD_REQUEST.into_response();
         };
-        let count = elements.len();
-        let replies: Vec<ReplyInput> = elements.into_iter().filter_map(reply).collect();
-        bad += count - replies.len();
-        if bad > 0 {
-            self.metrics.unreadable_reports(bad as u64);
-            tracing::warn!(bad, good = replies.len(), "a push held what cannot be read");
+        if !bad.is_empty() {
+            self.metrics.unreadable_reports(bad.len() as u64);
+            let (good, bad) = (replies.len(), bad.len());
+            tracing::warn!(bad, good, "a push held what cannot be read; it is kept");
         }
-        let stored = replies.into_iter().map(|input| {
+        let parked = bad.into_iter().map(|element| {
+            let part = as_kept(element);
+            // The same part again is the same reply.
+            let id = [push.name, &part].join("\n");
+            ReplyInput {
+                source: push.source,
+                source_event_id: payload_hash(id.as_bytes()),
+                order: None,
+                content: ReplyContent::Unreadable {
+                    push: push.name.to_owned(),
+                    part,
+                },
+            }
+        });
+        let all = replies.into_iter().chain(parked);
+        let stored = all.map(|input| {
             let inbox = self.inbox.clone();
-            async move { inbox.receive(input).await }
+            async move {
+                match input.content {
+                    ReplyContent::Unreadable { .. } => inbox.park(input, UNREADABLE).await,
+                    _ => inbox.receive(input).await,
+                }
+            }
         });
         let mut stored = futures::stream::iter(stored).buffer_unordered(TOGETHER);
         while let Some(result) = stored.next().await {
@@ -150,7 +199,7 @@ fn report_of_text(report: SmsReport) -> Option<ReplyInput> {
     let time = report.report_time.unwrap_or_default();
     hint(Hint {
         channel: Channel::Sms,
-        source: "ALIBABA_SMS",
+        source: SMS,
         number: &report.phone_number,
         attempt: report.out_id?,
         provider_id: report.biz_id.unwrap_or_default(),
@@ -164,7 +213,7 @@ fn report_of_call(report: VoiceReport) -> Option<ReplyInput> {
     let (status, code) = (report.status()?, report.code());
     hint(Hint {
         channel: Channel::Phone,
-        source: "ALIBABA_VOICE",
+        source: VOICE,
         number: &report.callee?,
         attempt: report.out_id?,
         provider_id: report.call_id.unwrap_or_default(),
@@ -236,7 +285,7 @@ fn text(up: SmsUp) -> Option<ReplyInput> {
     let time = up.send_time.unwrap_or_default();
     let id = [&from, &sequence, &time].map(String::as_str).join("\n");
     Some(ReplyInput {
-        source: "ALIBABA_SMS",
+        source: SMS,
         source_event_id: payload_hash(id.as_bytes()),
         order: None,
         content: ReplyContent::Text {

@@ -278,8 +278,9 @@ async fn gather(
             return Ok(markup(twiml::end(&script.language, words.goodbye)));
         }
     };
+    // A call is over with its first answer, so it has one: whatever is posted after it is the same reply.
     let news = News {
-        event_id: format!("{sid}-gather-{}", at.turn),
+        event_id: format!("{sid}-gather"),
         content,
     };
     state.store(news, Some(delivery.order_id)).await?;

@@ -10,7 +10,10 @@ use std::{
 use tokio::time::timeout;
 
 use super::{Reason, ReasonCode};
-use crate::webhooks::guard::{ForbiddenAddress, Guard};
+use crate::{
+    failpoint,
+    webhooks::guard::{ForbiddenAddress, Guard},
+};
 
 /// Most bytes read of an answer.
 const MAX_BODY: usize = 64 * 1024;
@@ -97,7 +100,11 @@ pub(crate) async fn exchange(
     now: DateTime<Utc>,
 ) -> Result<Answer, Unanswered> {
     let deadline = tokio::time::Instant::now() + total;
-    let response = match tokio::time::timeout_at(deadline, request.send()).await {
+    let sending = async {
+        let (client, request) = request.build_split();
+        client.execute(failpoint::in_parts(request?)).await
+    };
+    let response = match tokio::time::timeout_at(deadline, sending).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(unanswered(&error)),
         // Connecting has its own, shorter limit: the request was on its way.

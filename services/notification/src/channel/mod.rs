@@ -23,7 +23,7 @@ pub mod twilio;
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use secrecy::SecretString;
-use std::{fmt, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 use uuid::Uuid;
 
 pub use approved::Particulars;
@@ -276,6 +276,8 @@ pub struct Doubtful {
     pub to: SecretString,
     /// What was said, for a carrier that knows messages by their text only. None when it cannot be written again.
     pub content: Option<Content>,
+    /// Ids that the carrier gave to other messages to this recipient, whichever process sent them.
+    pub taken: HashSet<String>,
 }
 
 /// A try that a carrier may know.

@@ -96,6 +96,8 @@ reason_codes! {
     GatewayFailed = "GATEWAY_FAILED",
     /// The gateway answered something that cannot be read.
     UnreadableAnswer = "UNREADABLE_ANSWER",
+    /// The gateway gave the message an id that is another message's.
+    IdTaken = "ID_TAKEN",
     /// The gateway pointed elsewhere; secrets are not carried there.
     Redirected = "REDIRECTED",
     /// User, password or signature refused.

@@ -1,5 +1,7 @@
 //! A message whose last try may have reached the customer: cleared up, or tried once more.
 
+use std::collections::HashSet;
+
 use countersign_domain::ids::AttemptId;
 use countersign_store::{Start, StartOutcome, StoreError};
 use secrecy::SecretString;
@@ -10,11 +12,14 @@ use super::{
 };
 use crate::{
     account::Permit,
-    channel::{Doubtful, DoubtfulAttempt, Reconciled},
+    channel::{Doubtful, DoubtfulAttempt, Reason, ReasonCode, Reconciled},
     failpoint,
     transport::Transport,
     verdict::{Resolved, resolve},
 };
+
+/// Messages to the same recipient whose ids are known not to be this one's.
+const OTHERS: u64 = 200;
 
 impl Job {
     /// What is to become of a message whose last try may have reached the customer.
@@ -34,7 +39,24 @@ impl Job {
             // Putting it in twice is putting it in once.
             Some(Transport::Mailbox(_)) => return Resolved::Resend,
             Some(Transport::Carrier(carrier)) => {
-                let message = self.doubtful(courier);
+                let delivery = &self.claimed.delivery;
+                let others = courier
+                    .store
+                    .find_ids_of_others(&delivery.recipient_hash, delivery.id, OTHERS)
+                    .await;
+                let taken = match others {
+                    Ok(taken) => taken,
+                    Err(error) => {
+                        tracing::warn!(error = %error, "the ids of other messages are not known");
+                        let text = "the database did not tell the ids of other messages";
+                        let reason = Reason::new(ReasonCode::Unconfirmed, text);
+                        return resolve(&Reconciled::Unknown { reason }, &self.tried(courier));
+                    }
+                };
+                let message = Doubtful {
+                    taken,
+                    ..self.doubtful(courier)
+                };
                 let asking = carrier.reconcile(&message, courier.clock.now());
                 tokio::select! {
                     biased;
@@ -66,6 +88,7 @@ impl Job {
             unrecorded_since: None,
             to: SecretString::from(delivery.recipient.reveal()),
             content: self.content(courier).ok(),
+            taken: HashSet::new(),
         }
     }
 

@@ -10,10 +10,13 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{
-    confirmation::Round, ids::AttemptId, message::DeliveryState, order::Order,
+    confirmation::Round,
+    ids::AttemptId,
+    message::DeliveryState,
+    order::{Channel, Order},
 };
 use countersign_runtime::telemetry::{current_traceparent, set_parent_from_traceparent};
-use countersign_store::{Claimed, Finish, SYSTEM, StoreError, Verdict};
+use countersign_store::{Claimed, Finish, IfTaken, SYSTEM, StoreError, Verdict};
 use futures::FutureExt as _;
 use secrecy::SecretString;
 use tokio::{sync::mpsc, time::Instant};
@@ -27,7 +30,7 @@ use crate::{
     context::language,
     failpoint,
     template::library::{Unwritable, Words},
-    verdict::{Judged, Resolved, Tried, judge, resolve, unknown_template},
+    verdict::{Judged, Resolved, Tried, id_taken, judge, resolve, unknown_template},
 };
 
 /// How far a job has come, for the case that it panics.
@@ -142,7 +145,10 @@ impl Job {
             None => match self.clear_up(courier, permit).await {
                 Resolved::Write(judged) => {
                     let number = self.claimed.delivery.attempts;
-                    return Some(self.finish(courier, *judged, number).await);
+                    let asked = self.claimed.history.last();
+                    let gateway = asked.map_or("", |last| last.gateway.as_str());
+                    let finish = self.finish(courier, *judged, number).await;
+                    return Some(self.claim_id(courier, finish, gateway));
                 }
                 Resolved::Resend => self.begin_again(courier, permit).await,
             },
@@ -160,7 +166,8 @@ impl Job {
         };
         progress.number.store(number, Ordering::Relaxed);
         let judged = self.send(courier, permit, attempt, progress).await;
-        Some(self.finish(courier, judged, number).await)
+        let finish = self.finish(courier, judged, number).await;
+        Some(self.claim_id(courier, finish, &permit.account.name))
     }
 
     async fn send(
@@ -323,6 +330,27 @@ impl Job {
             provider_id: judged.provider_id,
             verdict: judged.verdict,
             next: judged.next,
+            if_taken: None,
+        }
+    }
+
+    /// A gateway's id is of one message only; relays use theirs again.
+    fn claim_id(&self, courier: &Courier, finish: Finish, gateway: &str) -> Finish {
+        let channel = self.claimed.delivery.channel;
+        if finish.provider_id.is_none() || channel == Channel::Email {
+            return finish;
+        }
+        let is_new = finish.number > self.claimed.delivery.attempts;
+        let judged = id_taken(is_new, &self.tried(courier));
+        Finish {
+            if_taken: Some(IfTaken {
+                channel,
+                gateway: gateway.to_owned(),
+                error: judged.error,
+                verdict: judged.verdict,
+                next: judged.next,
+            }),
+            ..finish
         }
     }
 

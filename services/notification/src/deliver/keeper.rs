@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use countersign_domain::{ids::DeliveryId, message::every_account, order::Channel};
-use countersign_store::{Finish, GatewayRecord, Recovered, StoreError};
+use countersign_store::{Finish, GatewayRecord, Recovered, Refused, StoreError, Why};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -35,11 +35,14 @@ pub(super) async fn write_results(courier: Arc<Courier>, mut waiting: mpsc::Rece
         };
         let written = written.await;
         failpoint::hit("recorded");
-        if let Err(error) = written {
+        match written {
+            Ok(refused) => tell_taken(&courier, &batch, &refused),
             // Kept and tried again while the leases are; after a crash the tries are in doubt.
-            tracing::warn!(error = %error, results = batch.len(), "writing results failed; it is tried again");
-            tokio::time::sleep(PAUSE).await;
-            retry(&courier, &batch).await;
+            Err(error) => {
+                tracing::warn!(error = %error, results = batch.len(), "writing results failed; it is tried again");
+                tokio::time::sleep(PAUSE).await;
+                retry(&courier, &batch).await;
+            }
         }
         let mut held = courier.held_now();
         for finish in batch.drain(..) {
@@ -49,6 +52,18 @@ pub(super) async fn write_results(courier: Arc<Courier>, mut waiting: mpsc::Rece
         }
         drop(held);
         courier.queue.ring();
+    }
+}
+
+/// A gateway that gives one id to two messages mixes customers up: somebody has to ask it why (RELIABILITY, D-21).
+fn tell_taken(courier: &Courier, batch: &[Finish], refused: &[Refused]) {
+    for it in refused.iter().filter(|it| it.why == Why::IdTaken) {
+        let finish = batch.iter().find(|finish| finish.delivery == it.delivery);
+        if let Some(taken) = finish.and_then(|finish| finish.if_taken.as_ref()) {
+            let gateway = taken.gateway.as_str();
+            tracing::error!(delivery = %it.delivery, gateway, "the gateway gave one id to two messages; the second is in doubt");
+            courier.metrics.id_taken(taken.channel.as_str());
+        }
     }
 }
 
@@ -64,7 +79,10 @@ async fn retry(courier: &Courier, batch: &[Finish]) {
                     .await
             };
             match written.await {
-                Ok(_) => break,
+                Ok(refused) => {
+                    tell_taken(courier, std::slice::from_ref(finish), &refused);
+                    break;
+                }
                 Err(error)
                     if error.is_retryable() || error.is_connection_lost() || error.is_full() =>
                 {

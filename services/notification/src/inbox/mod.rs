@@ -57,6 +57,23 @@ impl Inbox {
     /// Stores a reply and returns: what it leads to follows in a moment, whatever happens to this process. The time of the
     /// database at this moment decides against deadlines.
     pub async fn receive(&self, input: ReplyInput) -> Result<ReplyId, StoreError> {
+        let id = self.keep(input, ReplyState::Pending, "").await?;
+        self.arrived.notify_one();
+        Ok(id)
+    }
+
+    /// Stores what leads to nothing, for staff to look at. It goes when settled replies go. Older programs, which do not know
+    /// it, never take it up, for it is settled already.
+    pub async fn park(&self, input: ReplyInput, why: &str) -> Result<ReplyId, StoreError> {
+        self.keep(input, ReplyState::Refused, why).await
+    }
+
+    async fn keep(
+        &self,
+        input: ReplyInput,
+        state: ReplyState,
+        result: &str,
+    ) -> Result<ReplyId, StoreError> {
         let now = self.store.now().await?;
         let reply = Reply {
             id: self.ids.make(now, ReplyId::new_v7),
@@ -64,15 +81,14 @@ impl Inbox {
             source_event_id: input.source_event_id,
             order_id: input.order,
             content: input.content,
-            state: ReplyState::Pending,
+            state,
             due_time: now,
             attempts: 0,
-            result: String::new(),
+            result: result.to_owned(),
             receive_time: now,
         };
         let id = self.store.insert_reply(&reply).await?;
         tracing::info!(reply = %id, source = input.source, kind = reply.content.kind(), "stored a reply");
-        self.arrived.notify_one();
         Ok(id)
     }
 }

@@ -169,6 +169,7 @@ impl OrderCalls {
             | ReplyContent::StatusById { .. }
             | ReplyContent::Bounce { .. }
             | ReplyContent::Subscription { .. }
+            | ReplyContent::Unreadable { .. }
             | ReplyContent::OptOut { .. } => {
                 return Told::Never("NOT_FOR_ORDERS".to_owned());
             }

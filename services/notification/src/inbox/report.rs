@@ -151,5 +151,6 @@ fn doubtful(reported: &Claimed) -> Doubtful {
         unrecorded_since: None,
         to: SecretString::from(delivery.recipient.reveal()),
         content: None,
+        taken: std::collections::HashSet::new(),
     }
 }

@@ -21,7 +21,7 @@ impl AnswerSink for Inbox {
         event_id: &'a str,
         answer: CustomerAnswer,
     ) -> BoxFuture<'a, Result<(), SinkError>> {
-        Box::pin(self.keep(PAGE, event_id.to_owned(), Some(order), content(answer)))
+        Box::pin(self.keep_answer(PAGE, event_id.to_owned(), Some(order), content(answer)))
     }
 
     fn pending(&self, order: OrderId) -> BoxFuture<'_, Result<Vec<CustomerAnswer>, SinkError>> {
@@ -49,7 +49,7 @@ impl AnswerSink for Inbox {
             digit: digit.to_string(),
         };
         let event = format!("{}-{digit}", call.id);
-        Box::pin(self.keep(MAILBOX, event, Some(call.order_id), content))
+        Box::pin(self.keep_answer(MAILBOX, event, Some(call.order_id), content))
     }
 
     fn text_received<'a>(
@@ -63,7 +63,7 @@ impl AnswerSink for Inbox {
             text: text.to_owned(),
             in_reply_to: Some(format!("mailbox-{}", answered.id)),
         };
-        Box::pin(self.keep(
+        Box::pin(self.keep_answer(
             MAILBOX,
             event_id.to_owned(),
             Some(answered.order_id),
@@ -73,7 +73,7 @@ impl AnswerSink for Inbox {
 }
 
 impl Inbox {
-    async fn keep(
+    async fn keep_answer(
         &self,
         source: &'static str,
         source_event_id: String,

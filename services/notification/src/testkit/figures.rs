@@ -1,4 +1,4 @@
-//! Counters as a collector would be told of them. They are the process's: one test each.
+//! Counters and gauges as a collector would be told of them. They are the process's: one test each.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::http_talk::lock;
-use opentelemetry::global;
+use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     metrics::{
@@ -20,7 +20,7 @@ use opentelemetry_sdk::{
 /// What was counted last, by `name{label=value,…}`.
 type Counted = Arc<Mutex<BTreeMap<String, u64>>>;
 
-/// The counters of this process, from now on.
+/// The counters and gauges of this process, from now on.
 #[derive(Debug)]
 pub struct Figures {
     counted: Counted,
@@ -37,11 +37,24 @@ impl Figures {
         Self { counted, provider }
     }
 
-    /// How far a counter is, with its labels as `name{one=1,two=2}`; nothing counted is nought.
+    /// How far a counter is, or where a gauge stands, with its labels as `name{one=1,two=2}`; nothing counted is nought.
     pub fn of(&self, name: &str) -> u64 {
         self.provider.force_flush().unwrap();
         let counted = lock(&self.counted);
         counted.get(name).copied().unwrap_or_default()
+    }
+}
+
+/// The name of one series.
+fn labelled<'a>(name: &str, labels: impl Iterator<Item = &'a KeyValue>) -> String {
+    let mut labels: Vec<String> = labels
+        .map(|it| format!("{}={}", it.key, it.value))
+        .collect();
+    labels.sort();
+    if labels.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}{{{}}}", labels.join(","))
     }
 }
 
@@ -51,21 +64,18 @@ impl PushMetricExporter for Exporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let mut counted = lock(&self.0);
         for metric in metrics.scope_metrics().flat_map(ScopeMetrics::metrics) {
-            let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() else {
-                continue;
-            };
-            for point in sum.data_points() {
-                let mut labels: Vec<String> = point
-                    .attributes()
-                    .map(|it| format!("{}={}", it.key, it.value))
-                    .collect();
-                labels.sort();
-                let name = if labels.is_empty() {
-                    metric.name().to_owned()
-                } else {
-                    format!("{}{{{}}}", metric.name(), labels.join(","))
-                };
-                counted.insert(name, point.value());
+            let name = metric.name();
+            match metric.data() {
+                AggregatedMetrics::U64(MetricData::Sum(sum)) => counted.extend(
+                    sum.data_points()
+                        .map(|point| (labelled(name, point.attributes()), point.value())),
+                ),
+                AggregatedMetrics::U64(MetricData::Gauge(gauge)) => counted.extend(
+                    gauge
+                        .data_points()
+                        .map(|point| (labelled(name, point.attributes()), point.value())),
+                ),
+                _ => {}
             }
         }
         Ok(())

@@ -5,7 +5,10 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -22,6 +25,9 @@ pub struct AcceptedMessage {
     /// The request.
     pub request: Value,
 }
+
+/// No two gateways of a test give the same id: a worker takes one that it knows for another message's.
+static IDS: AtomicU64 = AtomicU64::new(1);
 
 struct Generic {
     keys: SigningKeys,
@@ -55,7 +61,7 @@ impl Play for Generic {
         if let Some(known) = known.filter(|_| !self.forgetful) {
             return json!({ "id": known.id }).to_string();
         }
-        let id = format!("gw_{:06}", ledger.len() + 1);
+        let id = format!("gw_{:06}", IDS.fetch_add(1, Ordering::Relaxed));
         let request = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
         ledger.push(AcceptedMessage {
             id: id.clone(),
@@ -158,6 +164,11 @@ impl GatewayStub {
     /// How many requests it has left standing.
     pub fn stalled(&self) -> u64 {
         self.state.stalled.load(Ordering::SeqCst)
+    }
+
+    /// How many requests broke off half-way.
+    pub fn torn(&self) -> u64 {
+        self.state.torn.load(Ordering::SeqCst)
     }
 
     /// How many bytes of bodies without end it could write.

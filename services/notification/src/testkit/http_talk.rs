@@ -91,6 +91,8 @@ pub(super) struct Stage<P> {
     pub(super) stalled: AtomicU64,
     /// Bytes of bodies without end that were got rid of.
     pub(super) poured: AtomicU64,
+    /// Requests of which a part came, and then the end.
+    pub(super) torn: AtomicU64,
 }
 
 impl<P: Play> Stage<P> {
@@ -101,6 +103,7 @@ impl<P: Play> Stage<P> {
             seen: Mutex::new(Vec::new()),
             stalled: AtomicU64::new(0),
             poured: AtomicU64::new(0),
+            torn: AtomicU64::new(0),
         })
     }
 }
@@ -120,6 +123,7 @@ pub(super) async fn serve<P: Play>(listener: TcpListener, state: Arc<Stage<P>>) 
             number,
             tcp,
             unread: Vec::new(),
+            begun: false,
             state: state.clone(),
         };
         talks.spawn(async move {
@@ -136,13 +140,22 @@ struct Talk<P> {
     number: u64,
     tcp: TcpStream,
     unread: Vec<u8>,
+    /// A part of a request has come.
+    begun: bool,
     state: Arc<Stage<P>>,
 }
 
 impl<P: Play> Talk<P> {
     async fn run(&mut self) -> io::Result<()> {
         loop {
-            let request = self.request().await?;
+            let request = match self.request().await {
+                Ok(request) => request,
+                Err(error) => {
+                    let torn = u64::from(self.begun);
+                    self.state.torn.fetch_add(torn, Ordering::SeqCst);
+                    return Err(error);
+                }
+            };
             lock(&self.state.seen).push(request.clone());
             match self.state.script.next(&()) {
                 None => self.obey(&request).await?,
@@ -292,6 +305,7 @@ impl<P: Play> Talk<P> {
             self.read().await?;
         }
         let body: Vec<u8> = self.unread.drain(..length).collect();
+        self.begun = !self.unread.is_empty();
         let signed = self.state.play.is_ours(&headers, &body);
         Ok(SeenRequest {
             method,
@@ -308,6 +322,7 @@ impl<P: Play> Talk<P> {
         if self.tcp.read_buf(&mut self.unread).await? == 0 {
             Err(gone())
         } else {
+            self.begun = true;
             Ok(())
         }
     }

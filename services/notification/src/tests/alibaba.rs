@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use countersign_domain::{
     message::DeliveryState::{Delivered, Failed, Ready, Sent},
     order::Channel::{Phone, Sms},
+    reply::{ReplyContent, ReplyState},
+    retention::Retained,
 };
 use countersign_runtime::config::{Alibaba, Config, GatewayTransport, NamedGaps};
 use countersign_store::testing::TestDatabase;
@@ -17,8 +19,8 @@ use crate::{
     testkit::{AlibabaStub, Figures},
 };
 
-const KEY: &str = "LTAI-test";
-const SECRET: &str = "s3cret-of-the-cloud";
+pub(super) const KEY: &str = "LTAI-test";
+pub(super) const SECRET: &str = "s3cret-of-the-cloud";
 const PATH: &str = "pushes-1234567890abc";
 
 fn account(stub: &AlibabaStub) -> Alibaba {
@@ -44,7 +46,7 @@ fn account(stub: &AlibabaStub) -> Alibaba {
     }
 }
 
-fn with_alibaba(config: &mut Config, stub: &AlibabaStub) {
+pub(super) fn with_alibaba(config: &mut Config, stub: &AlibabaStub) {
     for gateway in [&mut config.sms, &mut config.phone] {
         gateway.transport = GatewayTransport::Alibaba;
         gateway.alibaba = Some(account(stub));
@@ -106,9 +108,22 @@ async fn f_08_of_a_thousand_reports_the_good_ones_are_applied_and_the_others_are
         })
         .await;
         let all = "SELECT COUNT(*) AS n FROM replies";
-        assert_eq!(stage.database.number(all).await, 999, "each once");
-        // What cannot be read at all is counted, twice pushed twice.
+        assert_eq!(stage.database.number(all).await, 1_000, "each once");
+        // What cannot be read at all is counted, twice pushed twice, and kept for staff, once.
         assert_eq!(figures.of("unreadable_reports_total"), 2 * round);
+        let part = json!({"phone_number": 7}).to_string();
+        assert_eq!(parked(&stage).await, [("SMS_REPORT".to_owned(), part)]);
+        // It stays for its time, and goes with what else has come to nothing.
+        let store = stage.store();
+        let before = store.now().await.unwrap() - chrono::TimeDelta::hours(24);
+        let kept = store.purge_by_time(Retained::Replies, before, None, 9_999, false);
+        kept.await.unwrap();
+        assert_eq!(stage.database.number(PARKED).await, 1);
+        store.shift_clock(chrono::TimeDelta::days(91));
+        let before = store.now().await.unwrap() - chrono::TimeDelta::days(90);
+        let gone = store.purge_by_time(Retained::Replies, before, None, 9_999, false);
+        gone.await.unwrap();
+        assert_eq!(stage.database.number(PARKED).await, 0);
         assert_eq!(stub.push(&url, &json!({"not": "an array"})).await.0, 400);
         stage.end().await;
     }
@@ -120,13 +135,42 @@ async fn f_08_without_a_database_the_cloud_is_to_come_again() {
     let (stage, _) = Stage::with_two_texts(&stub, TestDatabase::sqlite().await).await;
     let url = stage.pushes(PATH, "sms-report");
     let out_id = stub.accepted()[0].out_id.clone();
+    let bad = json!([{"phone_number": "13912345678", "success": "perhaps"}]);
     let held = stage.database.lock("SELECT 1 AS n").await;
-    let (status, body) = stub.push(&url, &json!([report(&out_id, true)])).await;
-    assert_eq!((status, body.as_str()), (503, ""));
+    // What can only be parked is not forgotten either.
+    for push in [json!([report(&out_id, true)]), bad.clone()] {
+        let (status, body) = stub.push(&url, &push).await;
+        assert_eq!((status, body.as_str()), (503, ""));
+    }
     held.release().await;
-    let (status, _) = stub.push(&url, &json!([report(&out_id, true)])).await;
-    assert_eq!(status, 200);
+    assert_eq!(parked(&stage).await, []);
+    for push in [json!([report(&out_id, true)]), bad.clone(), bad] {
+        let (status, _) = stub.push(&url, &push).await;
+        assert_eq!(status, 200);
+    }
+    // Its number stands there in the form by which a customer's data is looked for.
+    let part = r#"{"phone_number":"+8613912345678","success":"perhaps"}"#;
+    assert_eq!(
+        parked(&stage).await,
+        [("SMS_REPORT".to_owned(), part.to_owned())]
+    );
     stage.end().await;
+}
+
+const PARKED: &str = "SELECT COUNT(*) AS n FROM replies WHERE kind = 'UNREADABLE'";
+
+/// What is kept of pushes that could not be read: which push, and the part.
+async fn parked(stage: &Stage) -> Vec<(String, String)> {
+    let mut parked = Vec::new();
+    for reply in stage.store().list_unreadable(100).await.unwrap() {
+        assert_eq!(reply.state, ReplyState::Refused);
+        assert!(reply.result.starts_with("UNREADABLE: "), "{}", reply.result);
+        match reply.content {
+            ReplyContent::Unreadable { push, part } => parked.push((push, part)),
+            other => unreachable!("{other:?}"),
+        }
+    }
+    parked
 }
 
 #[tokio::test]

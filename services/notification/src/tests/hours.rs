@@ -7,7 +7,7 @@ use super::*;
 use crate::testkit::Answer;
 
 /// Hours that begin three hours from now in Shanghai and last for one.
-fn later(now: chrono::DateTime<Utc>) -> DailyWindow {
+pub(super) fn later(now: chrono::DateTime<Utc>) -> DailyWindow {
     let zone = countersign_domain::locale::TimeZone::parse("Asia/Shanghai").unwrap();
     let hour = now.with_timezone(&zone.tz()).hour();
     DailyWindow::hours((hour + 3) % 24, (hour + 4) % 24)

@@ -1,15 +1,19 @@
 //! The whole worker between a database, an order service and gateways that are stubs on real sockets.
 
+mod alarms;
 mod alibaba;
 mod gateways;
+mod gather;
 mod guard;
 mod hours;
 mod letters;
 mod operator;
 mod proxy;
+mod quiet;
 mod retention;
 mod rotation;
 mod safe_mode;
+mod sequence;
 mod stub;
 mod templates;
 mod twilio;

@@ -239,6 +239,21 @@ async fn h_08_a_letter_that_was_not_sent_is_followed_by_the_text_message() {
         };
         let wrong = client.resolve_delivery(resolve("PERHAPS", "s-0")).await;
         assert!(wrong.unwrap_err().message().starts_with("resolution"));
+        // Nobody resolves a doubt without saying why and who they are.
+        for (field, text) in [("reason", ""), ("reason", " \n\t "), ("actor", "")] {
+            let mut wordless = resolve("NOT_SENT", "s-1");
+            match field {
+                "reason" => text.clone_into(&mut wordless.reason),
+                _ => text.clone_into(&mut wordless.actor),
+            }
+            let wrong = client.resolve_delivery(wordless).await.unwrap_err();
+            assert_eq!(wrong.code(), Code::InvalidArgument);
+            assert!(wrong.message().starts_with(field), "{wrong}");
+        }
+        let states = stage.states(order).await;
+        assert_eq!(states[1].2, DeliveryState::InDoubt);
+        let acts = "SELECT COUNT(*) AS n FROM operator_acts";
+        assert_eq!(stage.database.number(acts).await, 0);
         for (request_id, wanted) in [("s-1", "DONE"), ("s-1", "DONE"), ("s-2", "ALREADY")] {
             let resolved = client.resolve_delivery(resolve("NOT_SENT", request_id));
             assert_eq!(resolved.await.unwrap().into_inner().outcome, wanted);

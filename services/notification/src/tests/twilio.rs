@@ -11,9 +11,9 @@ use super::{PHONE, Stage, eventually};
 use crate::testkit::{Answer, Figures, TwilioAccepted, TwilioStub};
 use DeliveryState::{Delivered, Failed, Ready, Sent, Suppressed};
 
-const CUSTOMER: &str = "+8613912345678";
+pub(super) const CUSTOMER: &str = "+8613912345678";
 
-fn account(stub: &TwilioStub) -> Gateway {
+pub(super) fn account(stub: &TwilioStub) -> Gateway {
     Gateway {
         transport: GatewayTransport::Twilio,
         twilio: Twilio {
@@ -27,7 +27,7 @@ fn account(stub: &TwilioStub) -> Gateway {
     }
 }
 
-async fn stub() -> TwilioStub {
+pub(super) async fn stub() -> TwilioStub {
     TwilioStub::start("Mon, 23 Nov 2026 00:00:00 +0000").await
 }
 
@@ -38,7 +38,7 @@ async fn by_text(stub: &TwilioStub) -> (Stage, countersign_domain::ids::OrderId)
     (stage, order.id)
 }
 
-async fn taken(stub: &TwilioStub, count: usize) -> Vec<TwilioAccepted> {
+pub(super) async fn taken(stub: &TwilioStub, count: usize) -> Vec<TwilioAccepted> {
     eventually(async || {
         let all = stub.accepted();
         (all.len() >= count)
@@ -270,7 +270,9 @@ async fn f_12_a_text_of_the_customer_confirms_and_is_answered_with_nothing() {
 }
 
 /// The call that asks for the confirmation, after the text that asked for it failed.
-async fn by_call(stub: &TwilioStub) -> (Stage, countersign_domain::ids::OrderId, TwilioAccepted) {
+pub(super) async fn by_call(
+    stub: &TwilioStub,
+) -> (Stage, countersign_domain::ids::OrderId, TwilioAccepted) {
     let mut stage = Stage::new(|config: &mut Config| {
         config.sms = account(stub);
         config.phone = account(stub);

@@ -17,6 +17,9 @@ use crate::{
     order::Channel,
 };
 
+/// Characters that are kept of what cannot be read.
+pub const UNREADABLE_MAX: usize = 4_000;
+
 codes! {
     /// How a reply stands.
     pub enum ReplyState {
@@ -174,6 +177,13 @@ pub enum ReplyContent {
         /// Where to say that it is.
         url: String,
     },
+    /// A part of a carrier's push that cannot be read, kept for staff as it came. It is settled when it is stored.
+    Unreadable {
+        /// What was pushed, such as `SMS_REPORT`.
+        push: String,
+        /// The part, at most [`UNREADABLE_MAX`] characters of it.
+        part: String,
+    },
     /// The recipient does not want to be written to by a channel, or wants to again.
     OptOut {
         /// Who.
@@ -238,6 +248,7 @@ impl ReplyContent {
             Self::Bounce { .. } => "BOUNCE",
             Self::OptOut { .. } => "OPT_OUT",
             Self::Subscription { .. } => "SUBSCRIPTION",
+            Self::Unreadable { .. } => "UNREADABLE",
             Self::Unreachable { .. } => "UNREACHABLE",
         }
     }

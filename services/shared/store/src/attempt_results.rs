@@ -7,20 +7,19 @@ use countersign_domain::{
     ids::{DeliveryId, OrderId},
     message::{AttemptOutcome, DeliveryState},
 };
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, Statement, Value,
-};
-use serde::Serialize;
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use crate::{
     Store,
-    bulk::{JsonType, json_parts, json_rows},
-    connection::DatabaseKind,
-    delivery_rows::{Standing, lock_standings, open_gates, padded},
+    bulk::JsonType,
+    delivery_rows::{Standing, lock_standings, padded},
     entity::deliveries,
     error::{During, StoreError},
+    gates::open_gates,
+    joined::JoinedUpdate,
     rows::{cut, time_text},
+    taken_ids::IfTaken,
 };
 
 /// Characters that the columns for errors hold.
@@ -65,13 +64,26 @@ pub struct Finish {
     pub verdict: Verdict,
     /// What it means for the next channel.
     pub next: NextStep,
+    /// What is written instead where `provider_id` is another message's; none where ids say nothing, as those of mail relays.
+    pub if_taken: Option<IfTaken>,
 }
 
-/// A result that was not written, because the delivery belongs to somebody else by now.
+/// A result that was not written as it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Which.
     pub delivery: DeliveryId,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a result was not written as it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The delivery belongs to somebody else by now; nothing was written.
+    LeaseLost,
+    /// The gateway's id is another message's; the try is in doubt.
+    IdTaken,
 }
 
 impl Store {
@@ -122,14 +134,11 @@ impl Store {
                 tracing::warn!(delivery = %finish.delivery, "a result came after the lease was lost; it changes nothing");
                 refused.push(Refused {
                     delivery: finish.delivery,
+                    why: Why::LeaseLost,
                 });
                 continue;
             };
-            let state = match finish.verdict {
-                Verdict::End(state) => state,
-                Verdict::Again(_) => DeliveryState::Ready,
-            };
-            state.as_str().clone_into(&mut row.state);
+            finish.state().as_str().clone_into(&mut row.state);
             row.lease_token = None;
             if finish.next == NextStep::Now {
                 hurried.push((row.order_id, row.seq, row.step));
@@ -139,7 +148,24 @@ impl Store {
         if written.is_empty() {
             return Ok(refused);
         }
-        self.write_results(transaction, written, now).await?;
+        self.write_results(transaction, written.clone(), now)
+            .await?;
+        let instead = self.take_back_ids(transaction, &written).await?;
+        for finish in &instead {
+            let place = places.get(&finish.delivery.as_uuid());
+            if let Some(row) = place.and_then(|place| rows.get_mut(*place)) {
+                finish.state().as_str().clone_into(&mut row.state);
+                if finish.next == NextStep::Now {
+                    hurried.push((row.order_id, row.seq, row.step));
+                }
+            }
+            refused.push(Refused {
+                delivery: finish.delivery,
+                why: Why::IdTaken,
+            });
+        }
+        self.write_results(transaction, instead.iter().collect(), now)
+            .await?;
         hurry(transaction, &rows, &hurried, now).await?;
         open_gates(transaction, &self.keys, &rows, now).await?;
         Ok(refused)
@@ -231,33 +257,6 @@ impl Store {
             cut(&finish.error, ERROR_MAX),
         )
     }
-
-    /// `shared` are the values of the question marks in the update.
-    pub(crate) async fn update_joined<T: Serialize + Sync>(
-        &self,
-        transaction: &DatabaseTransaction,
-        update: &JoinedUpdate,
-        operation: &'static str,
-        rows: &[T],
-        shared: &[Value],
-    ) -> Result<(), StoreError> {
-        for part in json_parts(operation, rows)? {
-            let mut values = shared.to_vec();
-            match self.kind {
-                DatabaseKind::Sqlite => values.push(part.into()),
-                DatabaseKind::MySql | DatabaseKind::MariaDb => values.insert(0, part.into()),
-            }
-            transaction
-                .execute_raw(Statement::from_sql_and_values(
-                    self.backend(),
-                    update.sql(self.kind),
-                    values,
-                ))
-                .await
-                .during(operation)?;
-        }
-        Ok(())
-    }
 }
 
 impl Finish {
@@ -267,16 +266,6 @@ impl Finish {
             && self.outcome == AttemptOutcome::Sent
             && self.error.is_empty()
     }
-}
-
-/// An UPDATE of many rows, each with values of its own, by few statements with one JSON parameter each.
-pub(crate) struct JoinedUpdate {
-    pub(crate) table: &'static str,
-    pub(crate) columns: &'static [(&'static str, JsonType)],
-    /// Of the table's columns as `t.`, of the given ones as `n.`.
-    pub(crate) on: &'static str,
-    /// Column and expression.
-    pub(crate) set: &'static [(&'static str, &'static str)],
 }
 
 const SENT_DELIVERIES: JoinedUpdate = JoinedUpdate {
@@ -336,31 +325,6 @@ const FINISH_ATTEMPTS: JoinedUpdate = JoinedUpdate {
         ("error", "n.new_error"),
     ],
 };
-
-impl JoinedUpdate {
-    fn sql(&self, kind: DatabaseKind) -> String {
-        let rows = json_rows(kind, self.columns);
-        let table = self.table;
-        let on = self.on;
-        let set = |prefix: &str| {
-            self.set
-                .iter()
-                .map(|(column, value)| format!("{prefix}{column} = {value}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        match kind {
-            DatabaseKind::Sqlite => {
-                format!("UPDATE {table} AS t SET {} FROM {rows} WHERE {on}", set(""))
-            }
-            // The rows were locked in sequence before; the join only finds them by their keys.
-            DatabaseKind::MySql | DatabaseKind::MariaDb => format!(
-                "UPDATE {rows} STRAIGHT_JOIN {table} AS t ON {on} SET {}",
-                set("t.")
-            ),
-        }
-    }
-}
 
 /// Makes the next channel of messages due now whose channel before it has failed or may not be used.
 pub(crate) async fn hurry(

@@ -15,9 +15,10 @@ use crate::{
     Store,
     attempt_results::hurry,
     bulk::Bulk,
-    delivery_rows::{end_deliveries, lock_standings, open_gates, padded},
+    delivery_rows::{end_deliveries, lock_standings, padded},
     entity::{attempts, deliveries},
     error::{During, StoreError},
+    gates::open_gates,
     rows::{At, int},
     send_checks::Current,
 };

@@ -15,9 +15,10 @@ use uuid::Uuid;
 use crate::{
     Claimed, Store,
     connection::DatabaseKind,
-    delivery_rows::{delivery, end_deliveries, lock_standings, open_gates, padded},
+    delivery_rows::{delivery, end_deliveries, lock_standings, padded},
     entity::deliveries,
     error::{During, StoreError},
+    gates::open_gates,
     leases::give_back,
     rows::columns,
 };

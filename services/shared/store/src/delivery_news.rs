@@ -13,9 +13,10 @@ use uuid::Uuid;
 use crate::{
     Store,
     attempt_results::hurry,
-    delivery_rows::{Standing, delivery, lock_orders_deliveries, open_gates},
+    delivery_rows::{Standing, delivery, lock_orders_deliveries},
     entity::deliveries,
     error::{During, StoreError},
+    gates::open_gates,
     rows::cut,
 };
 

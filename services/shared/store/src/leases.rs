@@ -14,12 +14,14 @@ use uuid::Uuid;
 
 use crate::{
     Store,
-    attempt_results::{JoinedUpdate, hurry},
+    attempt_results::hurry,
     bulk::JsonType,
     data_keys::DataKeys,
-    delivery_rows::{end_deliveries, lock_standings, open_gates, padded},
+    delivery_rows::{end_deliveries, lock_standings, padded},
     entity::{attempts, deliveries},
     error::{During, StoreError},
+    gates::open_gates,
+    joined::JoinedUpdate,
     rows::time_text,
 };
 

@@ -31,8 +31,10 @@ mod events;
 mod feedback;
 mod feedback_list;
 mod feedback_summary;
+mod gates;
 mod gateways;
 mod intake;
+mod joined;
 mod key_proofs;
 mod leases;
 mod links;
@@ -67,6 +69,7 @@ mod sending_counts;
 mod sequence;
 mod stock;
 mod surveys;
+mod taken_ids;
 mod template_versions;
 #[cfg(feature = "testing")]
 #[expect(
@@ -86,7 +89,7 @@ mod yardstick;
 
 pub use access_refusals::AccessRefusal;
 pub use anchors::AnchorClaim;
-pub use attempt_results::{Finish, NextStep, Refused, Verdict};
+pub use attempt_results::{Finish, NextStep, Refused, Verdict, Why};
 pub use attempts::{AttemptRecord, Start, StartOutcome};
 pub use catalog::{Page, PriceKey, Put};
 pub use chain_walk::ChainProgress;
@@ -128,6 +131,7 @@ pub use resolutions::Resolution;
 pub use retention::{ClosedOrders, Purged};
 pub use safe_mode::SafeMode;
 pub use sequence::ChainHead;
+pub use taken_ids::IfTaken;
 pub use template_versions::{TemplateKey, TemplateRecord, TemplateVersion};
 pub use tracking::Contact as RecordedContact;
 pub use transaction::wait_to_run_again;

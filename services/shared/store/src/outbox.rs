@@ -23,9 +23,10 @@ use uuid::Uuid;
 use crate::{
     Store, confirmations,
     data_keys::DataKeys,
-    delivery_rows::{DELIVERIES, lock_standings, open_gates, padded, push_delivery},
+    delivery_rows::{DELIVERIES, lock_standings, padded, push_delivery},
     entity::{confirmations as rounds, orders, outbox},
     error::{During, StoreError},
+    gates::open_gates,
     order_rows,
     rows::At,
     sealed::OUTBOX_DETAILS,

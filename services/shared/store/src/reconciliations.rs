@@ -17,9 +17,10 @@ use sea_orm::{
 use crate::{
     ActCall, Claimed, Store,
     attempt_results::hurry,
-    delivery_rows::{delivery, lock_standings, open_gates},
+    delivery_rows::{delivery, lock_standings},
     entity::{attempts, deliveries},
     error::{During, StoreError},
+    gates::open_gates,
     operator_acts::{Acts, Entry},
     rows::{At, cut, int},
 };

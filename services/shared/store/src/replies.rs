@@ -22,6 +22,8 @@ use crate::{
     sealed::REPLIES_PAYLOAD,
 };
 
+/// [`ReplyContent::kind`] of what cannot be read.
+const UNREADABLE: &str = "UNREADABLE";
 /// Characters that the column for results holds.
 const RESULT_MAX: usize = 250;
 
@@ -101,6 +103,20 @@ impl Store {
             .all(&self.db)
             .await
             .during("find pending replies")?
+            .into_iter()
+            .map(|row| reply(&self.keys, row))
+            .collect()
+    }
+
+    /// Parts of carriers' pushes that could not be read, newest first.
+    pub async fn list_unreadable(&self, limit: u64) -> Result<Vec<Reply>, StoreError> {
+        replies::Entity::find()
+            .filter(replies::Column::Kind.eq(UNREADABLE))
+            .order_by_desc(replies::Column::Id)
+            .limit(limit)
+            .all(&self.db)
+            .await
+            .during("list what could not be read")?
             .into_iter()
             .map(|row| reply(&self.keys, row))
             .collect()

@@ -11,9 +11,10 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, Q
 use crate::{
     ActCall, Acted, Store,
     attempt_results::hurry,
-    delivery_rows::{Standing, delivery, lock_orders_deliveries, open_gates},
+    delivery_rows::{Standing, delivery, lock_orders_deliveries},
     entity::deliveries,
     error::{During, StoreError},
+    gates::open_gates,
     operator_acts::{Acts, Earlier, Entry, earlier, last_act},
 };
 

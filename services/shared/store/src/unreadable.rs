@@ -18,9 +18,10 @@ use uuid::Uuid;
 use crate::{
     Store,
     data_keys::DataKeys,
-    delivery_rows::{DELIVERIES, lock_standings, open_gates, padded, push_delivery},
+    delivery_rows::{DELIVERIES, lock_standings, padded, push_delivery},
     entity::outbox,
     error::{During, StoreError},
+    gates::open_gates,
     outbox::known_kinds,
     rows::At,
     sealed::{DELIVERIES_DETAILS, OUTBOX_DETAILS},

@@ -16,7 +16,7 @@ use countersign_domain::{
 };
 use countersign_store::{
     Claimed, DispatchFacts, Finish, NextStep, Planned, QueueRows, Refused, SYSTEM, Start,
-    StartOutcome, Store, Verdict,
+    StartOutcome, Store, Verdict, Why,
     testing::{TestDatabase, shop::Shop},
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -120,6 +120,7 @@ fn finish(claimed: &Claimed, token: Uuid, outcome: AttemptOutcome, verdict: Verd
         provider_id: Some(format!("p-{}", claimed.delivery.id)),
         verdict,
         next: NextStep::AsPlanned,
+        if_taken: None,
     }
 }
 
@@ -288,7 +289,8 @@ async fn a_worker_that_dies_is_followed_by_another_and_comes_too_late_himself() 
         assert_eq!(
             finish_all(store, &[late]).await,
             [Refused {
-                delivery: zombie[0].delivery.id
+                delivery: zombie[0].delivery.id,
+                why: Why::LeaseLost,
             }]
         );
         assert_eq!(

@@ -90,6 +90,7 @@ async fn try_all(store: &Store, outcome: AttemptOutcome, state: DeliveryState) -
                     provider_id: None,
                     verdict: Verdict::End(state),
                     next: NextStep::AsPlanned,
+                    if_taken: None,
                 }),
                 _ => None,
             })

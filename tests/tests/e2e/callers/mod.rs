@@ -7,14 +7,20 @@ mod tokens;
 
 use std::{net::SocketAddr, time::Duration};
 
-use countersign_e2e::{Replica, System};
+use countersign_e2e::{Replica, System, link_key};
+use countersign_notification::Deps;
 use countersign_proto::{access::METHODS, v1};
 use countersign_runtime::{
     callers::{Gate, word},
-    client::{Connection, connect},
-    config::Client,
+    client::{Connection, connect, connect_lazily},
+    config::{Client, Config},
+    lifecycle::Lifecycle,
 };
 use countersign_store::testing::TestDatabase;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
@@ -221,6 +227,77 @@ async fn j_12_methods_are_not_told_where_callers_are_asked_and_health_is() {
         let code = call(&connection, path).await.err().map(|it| it.code());
         assert_ne!(code, Some(Code::Unimplemented));
     }
+}
+
+/// Where programs that are scraped, or looked into, tell of themselves.
+const PRIVATE: [&str; 6] = [
+    "/metrics",
+    "/stats/prometheus",
+    "/debug/pprof/",
+    "/debug/vars",
+    "/actuator/prometheus",
+    "/config",
+];
+
+/// What a port answers to whoever asks for a page.
+async fn page(port: SocketAddr, path: &str) -> String {
+    let mut connection = TcpStream::connect(port).await.unwrap();
+    let asked = format!("GET {path} HTTP/1.1\r\nhost: {port}\r\nconnection: close\r\n\r\n");
+    connection.write_all(asked.as_bytes()).await.unwrap();
+    let mut told = Vec::new();
+    connection.read_to_end(&mut told).await.unwrap();
+    String::from_utf8_lossy(&told).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn j_12_the_worker_tells_no_figures_and_no_methods_to_whoever_comes_from_outside() {
+    let authority = Authority::new("ours");
+    let folder = Folder::new();
+    let callers = folder.callers(&authority, &[("staff", &["OPERATOR"])]);
+    let database = TestDatabase::sqlite().await;
+    let http_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let grpc_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (http, grpc) = (
+        http_listener.local_addr().unwrap(),
+        grpc_listener.local_addr().unwrap(),
+    );
+    let lifecycle = Lifecycle::new(Duration::from_secs(5));
+    let deps = Deps {
+        config: Config::default(),
+        store: database.store.clone(),
+        link_key: link_key(),
+        http_listener,
+        gate: gate(&callers).await,
+        grpc_listener,
+        order_service: connect_lazily("http://127.0.0.1:9", "worker", &Client::default()).unwrap(),
+    };
+    countersign_notification::run(deps, &lifecycle)
+        .await
+        .unwrap();
+
+    // Figures are pushed to a collector; neither port has a page of them.
+    for path in PRIVATE {
+        let told = page(http, path).await;
+        assert!(told.starts_with("HTTP/1.1 404 "), "{path}: {told}");
+        for name in ["sent_total", "attempts_total", "# TYPE"] {
+            assert!(!told.contains(name), "{path}: {told}");
+        }
+    }
+    let strangers = authority.caller("somebody", But::Good);
+    let stranger = folder.client("somebody", Some(&strangers), &authority.pem());
+    let staff = authority.caller("staff", But::Good);
+    let staff = folder.client("staff", Some(&staff), &authority.pem());
+    let unknown = connect(&url(grpc), "x", &stranger).await.unwrap();
+    let known = connect(&url(grpc), "x", &staff).await.unwrap();
+    call(&unknown, HEALTH).await.unwrap();
+    for path in REFLECTION.into_iter().chain(["/metrics"]) {
+        let refused = call(&unknown, path).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{path}");
+        let refused = call(&known, path).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented, "{path}");
+    }
+    lifecycle.shutdown();
+    lifecycle.run().await.unwrap();
 }
 
 /// An order of a caller, and a client of the order service for it.

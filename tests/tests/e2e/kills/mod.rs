@@ -11,3 +11,4 @@ mod rolling;
 mod schedules;
 pub(crate) mod stage;
 mod steps;
+mod vendors;

@@ -14,6 +14,11 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::stage::{PATIENCE, SECRET, Stage};
 
+/// From the moment at which a name leads somewhere else: the file has no lifetime of entries, so nothing is added to it.
+const BOUND: Duration = Duration::from_secs(30);
+/// Time that is let pass instead of waited for: longer than the first pause after a failure.
+const PASSED: TimeDelta = TimeDelta::seconds(10);
+
 /// A machine: an address at which connections lead to a gateway, until it is switched off.
 async fn machine(at: SocketAddr, gateway: String) -> (watch::Sender<bool>, u16) {
     let listener = TcpListener::bind(at).await.unwrap();
@@ -44,6 +49,15 @@ fn host(gateway: &GatewayStub) -> String {
     rest.split('/').next().unwrap().to_owned()
 }
 
+/// Tries that did not get out.
+async fn not_sent(stage: &Stage) -> usize {
+    let all = stage.deliveries().await;
+    let tries = all.iter().flat_map(|it| &it.history);
+    tries
+        .filter(|it| it.outcome == AttemptOutcome::NotSent)
+        .count()
+}
+
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !holds().await {
@@ -71,28 +85,40 @@ async fn l_09_a_gateway_whose_name_moves_is_found_again_without_a_restart() {
     stage.order(false, true).await;
     let mut worker = stage.worker(None);
     until("a try that finds no name", async || {
-        let all = stage.deliveries().await;
-        let tries = all.iter().flat_map(|it| &it.history);
-        let failed = tries.filter(|it| it.outcome == AttemptOutcome::NotSent);
-        failed.count() > 0
+        not_sent(&stage).await > 0
     })
     .await;
     assert_eq!(stage.gateways.texts.accepted().len(), 0);
 
+    let leads = Instant::now();
     fs::write(&names, "127.0.0.2 localhost\n").unwrap();
-    stage.pass(TimeDelta::seconds(10), Some(&mut worker)).await;
+    stage.pass(PASSED, Some(&mut worker)).await;
     until("both texts by the first machine", async || {
         stage.gateways.texts.accepted().len() == 2
     })
     .await;
+    assert!(leads.elapsed() + PASSED.to_std().unwrap() < BOUND);
 
-    fs::write(&names, "127.0.0.3 localhost\n").unwrap();
+    // The name is gone, and what was there is switched off: connections that were kept lead nowhere either.
+    let missed = not_sent(&stage).await;
+    fs::write(&names, "").unwrap();
     old.send_replace(false);
     stage.order(false, true).await;
+    until("a try while there is no such name", async || {
+        not_sent(&stage).await > missed
+    })
+    .await;
+    assert_eq!(second.accepted().len(), 0);
+
+    // It comes back as another machine's.
+    let moved = Instant::now();
+    fs::write(&names, "127.0.0.3 localhost\n").unwrap();
+    stage.pass(PASSED, Some(&mut worker)).await;
     until("both texts by the second machine", async || {
         second.accepted().len() == 2
     })
     .await;
+    assert!(moved.elapsed() + PASSED.to_std().unwrap() < BOUND);
     assert_eq!(stage.gateways.texts.accepted().len(), 2);
     assert!(worker.ended().await, "{}", stage.log());
 }

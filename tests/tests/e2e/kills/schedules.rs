@@ -20,7 +20,7 @@ use super::{
 /// Databases that are worked on side by side.
 const LANES: usize = 4;
 /// Steps of the worker that a message passes.
-const STEPS: [&str; 12] = [
+const STEPS: [&str; 14] = [
     "planning",
     "dispatched",
     "claimed",
@@ -28,6 +28,8 @@ const STEPS: [&str; 12] = [
     "connected",
     "body_part",
     "body_written",
+    "request_begun",
+    "request_part",
     "answered",
     "recorded",
     "recovered",

@@ -116,6 +116,8 @@ pub(crate) struct Stage {
     pub(super) silence_minutes_max: u32,
     /// Where the gateway for texts answers, when not where it is.
     pub(super) texts_base: Option<String>,
+    /// A configuration that says by whom texts go, when not by the gateway for texts.
+    pub(super) carrier: Option<String>,
     /// The files by which the worker finds names, when not by the machine's.
     names: Option<[PathBuf; 2]>,
     lead: TimeDelta,
@@ -141,6 +143,7 @@ impl Stage {
             order_service: "http://127.0.0.1:9".to_owned(),
             silence_minutes_max: 0,
             texts_base: None,
+            carrier: None,
             names: None,
             lead: TimeDelta::zero(),
             folder: tempfile::tempdir().unwrap(),
@@ -170,6 +173,9 @@ impl Stage {
     /// Starts a worker that is killed when it comes to a step the how many-th time.
     pub(crate) fn worker(&self, armed: Option<(&str, u32)>) -> Worker {
         let gateways = &self.gateways;
+        if let Some(carrier) = &self.carrier {
+            std::fs::write(self.folder.path().join("worker.toml"), carrier).unwrap();
+        }
         let log = File::options()
             .create(true)
             .append(true)
@@ -260,8 +266,10 @@ impl Stage {
             ("COUNTERSIGN__SENDING__PREFIX_PER_10_MINUTES", "0"),
             ("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn"),
         ]
+        .into_iter()
+        .filter(|(name, _)| self.carrier.is_none() || !name.starts_with("COUNTERSIGN__SMS__"))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+        .collect()
     }
 
     /// Lets time pass, for nobody or for a worker too.

@@ -99,12 +99,18 @@ fn c_01_a_lease_is_thirty_seconds_unless_the_configuration_says_otherwise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn c_02_killed_before_a_byte_was_written_it_is_in_doubt_and_sent_once() {
-    for (mail, step) in [(true, "begun"), (true, "connected"), (false, "begun")] {
+    for (mail, step) in [
+        (true, "begun"),
+        (true, "connected"),
+        (false, "begun"),
+        (false, "request_begun"),
+    ] {
         let channel = if mail { Channel::Email } else { Channel::Sms };
         let mut stage = Stage::with_order(mail, !mail).await;
         stage.killed_at(step, 1).await;
         let begun = fate(&stage, channel, 1).await;
         assert_eq!(begun, (State::Leased, vec![Try::Sending], 0), "{step}");
+        assert_eq!(stage.gateways.texts.torn(), 0, "{step}: not a byte");
         finish(&mut stage).await;
         let end = fate(&stage, channel, 1).await;
         let tries = vec![Try::InDoubt, Try::Sent];
@@ -122,6 +128,33 @@ async fn c_03_killed_half_way_through_the_bytes_it_is_sent_once() {
         fate(&stage, Channel::Email, 1).await,
         (State::Sent, tries, 1)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c_03_killed_half_way_through_a_request_a_text_is_asked_for_and_sent_once() {
+    let mut stage = Stage::with_order(false, true).await;
+    stage.killed_at("request_part", 1).await;
+    let begun = fate(&stage, Channel::Sms, 1).await;
+    assert_eq!(begun, (State::Leased, vec![Try::Sending], 0));
+    assert_eq!(stage.gateways.texts.torn(), 1, "a part of it has come");
+    finish(&mut stage).await;
+    let tries = vec![Try::InDoubt, Try::Sent];
+    let end = fate(&stage, Channel::Sms, 1).await;
+    assert_eq!(end, (State::Sent, tries, 1));
+    let seen = stage.gateways.texts.seen();
+    let first_whole = seen.iter().map(|it| it.method.as_str()).next();
+    assert_eq!(first_whole, Some("GET"), "asked before it is sent again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c_03_c_07_a_call_whose_request_was_cut_in_two_is_left_to_staff() {
+    let mut stage = Stage::with_order(false, true).await;
+    // The two texts go before.
+    stage.killed_at("request_part", 3).await;
+    assert_eq!(stage.gateways.calls.torn(), 1);
+    finish(&mut stage).await;
+    let end = fate(&stage, Channel::Phone, 2).await;
+    assert_eq!(end, (State::InDoubt, vec![Try::InDoubt], 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

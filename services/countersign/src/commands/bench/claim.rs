@@ -173,6 +173,7 @@ fn done(claimed: &Claimed, token: Uuid) -> Finish {
         provider_id: Some(delivery.id.to_string()),
         verdict: Verdict::End(DeliveryState::Sent),
         next: NextStep::AsPlanned,
+        if_taken: None,
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the cloud pushes: how messages and calls fared, and what customers wrote back. Each push is a JSON array and bears
 //! no signature, so what it says is a hint until it is confirmed.
 
+use countersign_domain::reply::UNREADABLE_MAX;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::e164;
 use crate::channel::DeliveryStatus;
 
 /// How a text message fared (`SmsReport`).
@@ -86,20 +88,48 @@ impl VoiceReport {
     }
 }
 
-/// The readable elements of a push, and how many others there are. An error: it is no array at all.
-pub fn read_array<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<(Vec<T>, usize)> {
+/// What a push says, by what `read` makes of each element: what could be read, and the elements that could not. An error: it
+/// is no array at all.
+pub fn read_array<T: DeserializeOwned, R>(
+    body: &[u8],
+    read: impl Fn(T) -> Option<R>,
+) -> serde_json::Result<(Vec<R>, Vec<Value>)> {
     let elements: Vec<Value> = serde_json::from_slice(body)?;
-    let count = elements.len();
-    let good: Vec<T> = elements
-        .into_iter()
-        .filter_map(|element| serde_json::from_value(element).ok())
-        .collect();
-    let bad = count - good.len();
+    let mut good = Vec::with_capacity(elements.len());
+    let mut bad = Vec::new();
+    for element in elements {
+        let told = T::deserialize(&element).ok().and_then(&read);
+        match told {
+            Some(told) => good.push(told),
+            None => bad.push(element),
+        }
+    }
     Ok((good, bad))
+}
+
+/// An element that cannot be read as it is kept: with its numbers in the one form by which a person's data is looked for when
+/// it is to be erased.
+pub fn as_kept(mut element: Value) -> String {
+    for name in ["phone_number", "callee", "caller"] {
+        let Some(number) = element.get_mut(name) else {
+            continue;
+        };
+        let text = match &*number {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => continue,
+        };
+        if let Some(known) = e164(&text) {
+            *number = Value::String(known);
+        }
+    }
+    element.to_string().chars().take(UNREADABLE_MAX).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -107,8 +137,8 @@ mod tests {
         let body = r#"[{"phone_number":"13811110000","send_time":"2017-01-01 00:00:00",
             "report_time":"2017-01-01 00:00:00","success":true,"err_code":"DELIVERED",
             "err_msg":"用户接收成功","sms_size":"1","biz_id":"12345","out_id":"67890"}]"#;
-        let (reports, bad) = read_array::<SmsReport>(body.as_bytes()).unwrap();
-        assert_eq!((reports.len(), bad), (1, 0));
+        let (reports, bad) = read_array(body.as_bytes(), Some::<SmsReport>).unwrap();
+        assert_eq!((reports.len(), bad.len()), (1, 0));
         assert!(
             reports
                 .iter()
@@ -119,19 +149,35 @@ mod tests {
                 r#"[{{"phone_number":"13811110000","content":"内容","send_time":"2017-09-01 00:00:00",
                 "dest_code":"1234","sequence_id":{sequence}}}]"#
             );
-            let (texts, bad) = read_array::<SmsUp>(body.as_bytes()).unwrap();
-            assert_eq!((texts.len(), bad), (1, 0));
+            let (texts, bad) = read_array(body.as_bytes(), Some::<SmsUp>).unwrap();
+            assert_eq!((texts.len(), bad.len()), (1, 0));
         }
     }
 
     #[test]
     fn f_08_a_bad_element_spoils_no_other() {
         let body = r#"[{"phone_number":"1","success":true},7,{"success":"yes"},{"phone_number":"2","success":false}]"#;
-        let (reports, bad) = read_array::<SmsReport>(body.as_bytes()).unwrap();
-        assert_eq!((reports.len(), bad), (2, 2));
+        let (reports, bad) = read_array(body.as_bytes(), Some::<SmsReport>).unwrap();
+        assert_eq!(reports.len(), 2);
+        assert_eq!(bad, [json!(7), json!({"success": "yes"})]);
+        // What reads well and means nothing is among them.
+        let (none, bad) = read_array(body.as_bytes(), |_: SmsReport| None::<()>).unwrap();
+        assert_eq!((none.len(), bad.len()), (0, 4));
         for body in ["{}", "", "[", "null"] {
-            assert!(read_array::<SmsReport>(body.as_bytes()).is_err(), "{body}");
+            let read = read_array(body.as_bytes(), Some::<SmsReport>);
+            assert!(read.is_err(), "{body}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_kept_with_its_numbers_in_one_form_and_not_at_any_length() {
+        let kept = as_kept(json!({"phone_number": 13_811_110_000_u64, "success": "perhaps"}));
+        assert_eq!(
+            kept,
+            r#"{"phone_number":"+8613811110000","success":"perhaps"}"#
+        );
+        assert_eq!(as_kept(json!(["13811110000"])), r#"["13811110000"]"#);
+        assert_eq!(as_kept(json!("é".repeat(9_000))).chars().count(), 4_000);
     }
 
     #[test]

@@ -214,6 +214,7 @@ mod tests {
             unrecorded_since: None,
             to: "+8613800138000".into(),
             content: None,
+            taken: std::collections::HashSet::new(),
         }
     }
 

@@ -92,7 +92,7 @@ async fn a_text_message_goes_out_signed_by_the_contract() {
     assert_eq!(
         outcome,
         Outcome::Sent {
-            provider_id: "gw_000001".to_owned()
+            provider_id: stub.accepted()[0].id.clone()
         }
     );
     let request = stub.seen().pop().unwrap();

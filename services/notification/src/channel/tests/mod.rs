@@ -60,5 +60,6 @@ fn doubtful(message: &Outgoing) -> Doubtful {
         unrecorded_since: None,
         to: message.to.clone(),
         content: Some(message.content.clone()),
+        taken: std::collections::HashSet::new(),
     }
 }

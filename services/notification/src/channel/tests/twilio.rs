@@ -622,10 +622,7 @@ async fn d_21_one_id_for_two_messages_is_in_doubt_for_the_second() {
         sender.send(&again(&first), now()).await,
         Outcome::Sent { .. }
     ));
-    assert_in_doubt(
-        &sender.send(&sms(), now()).await,
-        ReasonCode::UnreadableAnswer,
-    );
+    assert_in_doubt(&sender.send(&sms(), now()).await, ReasonCode::IdTaken);
 }
 
 #[tokio::test]

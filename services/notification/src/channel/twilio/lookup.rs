@@ -175,6 +175,7 @@ impl TwilioSender {
             && same_words
             && in_time
             && entry.to.as_deref() == Some(message.to.expose_secret())
+            && !message.taken.contains(&entry.sid)
             && !self.recent.is_of_another(&entry.sid, message.message_id)
     }
 }

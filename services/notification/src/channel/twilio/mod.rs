@@ -170,7 +170,7 @@ impl TwilioSender {
             tracing::error!("Twilio gave one id to two messages; the second is in doubt");
             let text = "the id belongs to another message";
             return Outcome::InDoubt {
-                reason: Reason::new(ReasonCode::UnreadableAnswer, text),
+                reason: Reason::new(ReasonCode::IdTaken, text),
             };
         }
         outcome

@@ -19,11 +19,11 @@ use uuid::Uuid;
 use super::endpoints::{disable, lock, read, write_health};
 use crate::{
     Store,
-    attempt_results::JoinedUpdate,
     bulk::JsonType,
     delivery_rows::padded,
     entity::webhook_deliveries,
     error::{During, StoreError},
+    joined::JoinedUpdate,
     rows::time_text,
 };
 

@@ -1,0 +1,128 @@
+//! Alarms about gateways and relays: the figure moves, and a rule of the chart looks at it (RELIABILITY, D-15, E-10, E-11).
+
+use countersign_domain::message::{AttemptOutcome, GatewayState};
+
+use super::{letters::with_relay, *};
+use crate::testkit::{Act, Figures, MailSink, MailSinkConfig, Stage as At};
+
+const RULES: &str = include_str!("../../../../helm/countersign/files/alerts.yaml");
+
+/// The rule of an alarm as the chart ships it.
+pub(super) fn rule(alert: &str) -> &'static str {
+    let begin = format!("- alert: {alert}\n");
+    let (_, rest) = RULES.split_once(&begin).unwrap();
+    rest.split("- alert: ").next().unwrap()
+}
+
+/// The account that was taken out of use because it refuses us, and what is told of its breaker.
+async fn held(stage: &Stage, figures: &Figures) -> String {
+    let name = eventually(async || {
+        let all = stage.store().list_gateways().await.unwrap();
+        let held = all.iter().find(|it| it.state == GatewayState::Held);
+        let name = held.map(|it| {
+            assert!(it.reason.starts_with("AUTH_REFUSED"), "{}", it.reason);
+            assert_eq!(it.changed_by, "system");
+            it.name.clone()
+        });
+        name.ok_or_else(|| format!("{all:?}"))
+    })
+    .await;
+    let series = format!("gateway_breaker_state{{gateway={name}}}");
+    eventually(async || {
+        let level = figures.of(&series);
+        (level == 2).then_some(()).ok_or_else(|| level.to_string())
+    })
+    .await;
+    name
+}
+
+/// Staff are called when nothing goes to an account.
+fn a_breaker_pages() {
+    let rule = rule("CountersignGatewayLeftAlone");
+    let looks =
+        r#"max by (gateway) (gateway_breaker_state{job="countersign/notification-worker"}) == 2"#;
+    assert!(rule.contains(looks), "{rule}");
+    assert!(rule.contains("severity: critical"), "{rule}");
+}
+
+#[tokio::test]
+async fn d_15_an_account_that_refuses_us_is_left_alone_and_staff_are_called() {
+    let figures = Figures::start();
+    let gateway = GatewayStub::start("whsec_b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcg==").await;
+    let mut stage = Stage::new(|config| with_gateway(config, &gateway)).await;
+    assert_eq!(figures.of("gateway_breaker_state{gateway=sms-gateway}"), 0);
+    stage.shop.order(None, PHONE).await;
+    assert_eq!(held(&stage, &figures).await, "sms-gateway");
+    a_breaker_pages();
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn e_11_a_relay_that_refuses_our_login_is_left_alone_messages_keep_their_tries_and_staff_are_called()
+ {
+    let figures = Figures::start();
+    let sink = MailSink::start_with(MailSinkConfig {
+        login: Some(("u".to_owned(), "p".to_owned())),
+        login_methods: "PLAIN",
+        ..MailSinkConfig::default()
+    });
+    let mut stage = Stage::new(|config| {
+        with_relay(config, &sink);
+        let url = format!("smtp://u:wrong@{}?tls=none", sink.address());
+        config.email.url = Some(SecretString::from(url));
+    })
+    .await;
+    let mut orders = Vec::new();
+    for number in 0..3 {
+        let mail = format!("customer-{number}@example.com");
+        orders.push(stage.shop.order(Some(&mail), None).await.id);
+    }
+    held(&stage, &figures).await;
+    let connections = sink.connections();
+    // By the usual schedule each of them would be tried again and again.
+    stage.store().shift_clock(chrono::Duration::seconds(40));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(sink.connections(), connections);
+    assert_eq!(sink.accepted(), 0);
+    for order in orders {
+        let all = stage.store().list_deliveries(order).await.unwrap();
+        assert_eq!(all[0].delivery.state, DeliveryState::Ready);
+        // A refusal of our set-up is no failure of the message: none of the tries that it has is used up.
+        let outcomes = all[0].history.iter().map(|it| it.outcome);
+        assert!(outcomes.clone().count() <= 1);
+        assert!(outcomes.clone().all(|it| it == AttemptOutcome::Config));
+    }
+    a_breaker_pages();
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn e_10_letters_that_are_refused_as_spam_ring_an_alarm_at_two_in_a_hundred() {
+    const REFUSED: &str = "attempts_total{channel=EMAIL,outcome=PERMANENT,reason=MESSAGE_REFUSED}";
+    const SENT: &str = "attempts_total{channel=EMAIL,outcome=SENT,reason=}";
+    let figures = Figures::start();
+    let sink = MailSink::start();
+    for text in ["550 5.7.1 policy\r\n", "554 5.7.1 spam\r\n"] {
+        sink.once(At::Dot, Act::Reply(text.to_owned()));
+    }
+    let mut stage = Stage::new(|config| with_relay(config, &sink)).await;
+    for number in 0..2 {
+        let mail = format!("customer-{number}@example.com");
+        stage.shop.order(Some(&mail), None).await;
+    }
+    eventually(async || {
+        let found = (figures.of(REFUSED), figures.of(SENT));
+        (found == (2, 2))
+            .then_some(())
+            .ok_or_else(|| format!("{found:?}"))
+    })
+    .await;
+    let rule = rule("CountersignLettersRefused");
+    let job = r#"job="countersign/notification-worker", channel="EMAIL""#;
+    let refused = format!(r#"attempts_total{{{job}, reason="MESSAGE_REFUSED"}}"#);
+    let all = format!("attempts_total{{{job}}}");
+    for part in [refused.as_str(), all.as_str(), "> 0.02"] {
+        assert!(rule.contains(part), "{part}: {rule}");
+    }
+    stage.end().await;
+}
