@@ -24,7 +24,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use self::{
-    deadline::Deadline,
+    deadline::{Deadline, Expiry},
     quota::{Quota, Quotas},
     refusal::Refused,
     turn::{Turns, Waited},
@@ -98,14 +98,17 @@ impl Load {
                 return Refused::overloaded(self.turns.pause()).status().into_http();
             }
         };
-        let work = deadline.scope(inner.call(request));
+        let expiry = Expiry::default();
+        let work = expiry.clone().scope(deadline.scope(inner.call(request)));
         let answered = timeout_at(deadline.at(), work).await;
         drop(slot);
         match answered {
-            Ok(Ok(response)) => response,
+            Ok(Ok(response)) => refusal::in_words_of_grpc(response),
             Ok(Err(never)) => match never {},
             Err(_) => {
-                self.metrics.expired("running");
+                if let Some(stage) = expiry.count() {
+                    self.metrics.expired(stage);
+                }
                 deadline::exceeded().into_http()
             }
         }
