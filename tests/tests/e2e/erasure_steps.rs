@@ -94,7 +94,7 @@ async fn j_09_many_replies_are_looked_through_piece_by_piece() {
     client.create_customer(record).await.unwrap();
     let (store, ids) = (&system.store, Ids::from_system());
     let now = store.now().await.unwrap();
-    for at in 0..REPLIES {
+    for (at, millis) in (0..REPLIES).zip(0_i64..) {
         // The customer's own are the first and the last.
         let number = if at == 0 || at == REPLIES - 1 {
             PHONE
@@ -102,7 +102,7 @@ async fn j_09_many_replies_are_looked_through_piece_by_piece() {
             "+8613900000000"
         };
         let reply = Reply {
-            id: ids.make(now + TimeDelta::milliseconds(at as i64), ReplyId::new_v7),
+            id: ids.make(now + TimeDelta::milliseconds(millis), ReplyId::new_v7),
             source: "SMS_GATEWAY".to_owned(),
             source_event_id: format!("loose-{at}"),
             order_id: None,

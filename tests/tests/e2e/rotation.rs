@@ -136,7 +136,7 @@ async fn asked(store: &Store, email: &str) -> (String, String) {
         if let Some(found) = found {
             return found;
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "no letter");
+        assert!(began.elapsed() < Duration::from_mins(1), "no letter");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -184,9 +184,9 @@ async fn order_and_answer(store: &Store, places: &watch::Receiver<Places>, numbe
         Ok(answer.into_inner())
     })
     .await;
-    let taken = [v1::OrderState::Confirmed, v1::OrderState::Allocated];
+    let answers = [v1::OrderState::Confirmed, v1::OrderState::Allocated];
     assert!(
-        taken.contains(&confirmed.state()),
+        answers.contains(&confirmed.state()),
         "{:?}",
         confirmed.state()
     );
