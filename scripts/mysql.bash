@@ -14,6 +14,8 @@ mirror() {
   apt-get indextargets --format "$format" 'Created-By: Packages' | sed -n 's/^Debian|Debian|//p' | head -n 1
 }
 
+small=(--innodb-redo-log-capacity=16M --max-binlog-size=8M)
+
 prepare() {
   installed && return
   root=${COUNTERSIGN_MYSQL_ROOT:-$cache/mysql-root}

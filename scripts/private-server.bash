@@ -12,7 +12,8 @@ die() { say "$*"; exit 1; }
 
 usage() {
   cat >&2 <<EOF
-usage: scripts/$kind-server start [--durable] [--port N]
+usage: scripts/$kind-server start [--durable] [--port N] [--disk SIZE]
+       scripts/$kind-server folder URL
        scripts/$kind-server pid URL
        scripts/$kind-server again URL
        scripts/$kind-server stop URL
@@ -20,6 +21,8 @@ usage: scripts/$kind-server start [--durable] [--port N]
 start  starts a server of its own with an empty data folder and prints its URL; the user may do everything, so it
        listens on 127.0.0.1 only. By default a commit survives a crash of the server but not of the machine: right
        for tests. --durable: every commit is on disk before it is acknowledged, and 2 GiB of buffer pool: for figures.
+       --disk SIZE, as root: on a file system of its own of this size, in memory.
+folder prints where that server keeps its data.
 pid    prints the number of that server's process.
 again  starts that server again after it was killed, with the data that it had.
 stop   ends that server and removes its data.
@@ -59,6 +62,7 @@ start() {
     case $1 in
       --durable) durable=yes ;;
       --port) port=${2:?--port needs a number}; shift ;;
+      --disk) disk=${2:?--disk needs a size, such as 400m}; shift ;;
       *) usage ;;
     esac
     shift
@@ -72,6 +76,10 @@ start() {
 first_words=()
 # Flags of the next start alone.
 once=()
+# The size of the new server's own file system; empty: it has none.
+disk=
+# Flags of a server on a small disk: its logs must fit.
+small=()
 
 # create PORT DURABLE FLAG…: starts a new server with an empty data folder and prints its URL; DURABLE is yes or no, the
 # flags are added to the usual ones.
@@ -84,6 +92,7 @@ create() {
   local data=$root$inside
   [ ! -e "$data" ] || die "$data exists: another server uses port $port, or one was killed; stop it first"
   mkdir -p "$data" "$cache/servers"
+  [ -z "$disk" ] || mount -t tmpfs -o "size=$disk" tmpfs "$data"
   # Where to find it again, whatever the environment says by then.
   echo "$data" >"$cache/servers/$kind-$port"
   say "initialising $data"
@@ -100,6 +109,7 @@ create() {
   else
     flags+=(--innodb-flush-log-at-trx-commit=2 --sync-binlog=0 --innodb-buffer-pool-size=256M)
   fi
+  [ -z "$disk" ] || flags+=("${small[@]}")
   flags+=("$@")
   printf '%s\n' "${flags[@]}" >"$data.flags"
   if ! run "$data" "$port"; then
@@ -168,6 +178,7 @@ stop_at() {
     done
     kill -KILL "$pid" 2>/dev/null || true
   fi
+  ! mountpoint -q "$data" || umount "$data"
   rm -rf "$data" "$data.log" "$data.flags"
 }
 
@@ -184,6 +195,7 @@ main() {
   case $command in
     start) start "$@" ;;
     pid) local port data; known "$@"; cat "$data/server.pid" ;;
+    folder) local port data; known "$@"; echo "$data" ;;
     again) again "$@" ;;
     stop) stop "$@" ;;
     *) usage ;;

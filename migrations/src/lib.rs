@@ -22,11 +22,15 @@ mod m0010_sending_counts;
 mod m0011_chain;
 mod m0012_personal_data;
 mod m0013_templates;
+mod m0014_lives_and_words;
 mod table;
 
 pub use sea_orm_migration::{MigratorTrait, MigratorTraitSelf, SchemaManager};
 
-use sea_orm_migration::{MigrationTrait, async_trait};
+use sea_orm_migration::{
+    MigrationTrait, async_trait,
+    sea_orm::{ConnectionTrait as _, DbErr, Statement},
+};
 
 /// All steps, in order.
 pub struct Migrator;
@@ -48,6 +52,28 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_chain::Migration),
             Box::new(m0012_personal_data::Migration),
             Box::new(m0013_templates::Migration),
+            Box::new(m0014_lives_and_words::Migration),
         ]
     }
+}
+
+/// Where the steps that were taken are written down.
+const TAKEN: &str = "seaql_migrations";
+
+/// Names of the steps that a database lacks, in order. Steps of a newer program are not asked about: after it was rolled back, or
+/// while it takes over, this one works on tables that have more.
+pub async fn missing_steps(manager: &SchemaManager<'_>) -> Result<Vec<String>, DbErr> {
+    let mut taken: Vec<String> = Vec::new();
+    if manager.has_table(TAKEN).await? {
+        let sql = format!("SELECT version FROM {TAKEN}");
+        let statement = Statement::from_string(manager.get_database_backend(), sql);
+        for row in manager.get_connection().query_all_raw(statement).await? {
+            taken.push(row.try_get("", "version")?);
+        }
+    }
+    Ok(<Migrator as MigratorTrait>::migrations()
+        .iter()
+        .map(|step| step.name().to_owned())
+        .filter(|name| !taken.contains(name))
+        .collect())
 }

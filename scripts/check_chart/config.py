@@ -26,7 +26,8 @@ SECRETS = {
     "links-key": "0123456789abcdef0123456789abcdef0123456789ab",
     "personal-data-keys": "lookup:" + base64.b64encode(bytes(32)).decode() + " 1:" + base64.b64encode(bytes(range(32))).decode(),
     "smtp-url": "smtp://orders:secret@relay.example:587?tls=required",
-    "dkim-key": "-----BEGIN PRIVATE KEY-----",
+    # Signs nothing: a key of no domain, for the program looks whether it is one.
+    "dkim-key": "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIK9t+S2bbfstlPafcKhxwt8i0d15px41A8KL9qpC1j3/\n-----END PRIVATE KEY-----",
     "bounces-secret": WEBHOOK_SECRET,
     "sms-secret": WEBHOOK_SECRET,
     "twilio-auth-token": "fedcba9876543210fedcba9876543210",
@@ -44,7 +45,7 @@ def check_config(text: str, folder: Path) -> subprocess.CompletedProcess:
     """`countersign check-config` on a file, with the secrets of the folder."""
     file = folder / "countersign.toml"
     file.write_text(text.replace(MOUNTED, str(folder)))
-    command = [binary(), "--config", file, "check-config"]
+    command = [binary(), "--config", file, "check-config", "--without-files"]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env={}, timeout=60)
 
 

@@ -65,32 +65,40 @@ impl Drop for Replica {
 impl Replica {
     /// Starts one on a store, where nobody is asked who calls.
     pub async fn start(store: Store) -> Self {
-        Self::start_as(store, Gate::open(), config::Limits::default()).await
+        Self::start_as(store, link_key(), Gate::open(), config::Limits::default()).await
+    }
+
+    /// Starts one that makes links and codes with keys of its own.
+    pub async fn start_keyed(store: Store, key: LinkKey) -> Self {
+        Self::start_as(store, key, Gate::open(), config::Limits::default()).await
     }
 
     /// Starts one on a store, behind a gate.
     pub async fn start_behind(store: Store, gate: Gate) -> Self {
-        Self::start_as(store, gate, config::Limits::default()).await
+        Self::start_as(store, link_key(), gate, config::Limits::default()).await
     }
 
     /// Starts one that bears more or less than usual.
     pub async fn start_with(store: Store, change: impl FnOnce(&mut config::Limits)) -> Self {
         let mut limits = config::Limits::default();
         change(&mut limits);
-        Self::start_as(store, Gate::open(), limits).await
+        Self::start_as(store, link_key(), Gate::open(), limits).await
     }
 
-    async fn start_as(store: Store, gate: Gate, limits: config::Limits) -> Self {
+    async fn start_as(store: Store, link_key: LinkKey, gate: Gate, limits: config::Limits) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("a port");
         let lifecycle = Lifecycle::new(Duration::from_secs(5));
         let deps = Deps {
-            config: config::Order::default(),
+            config: config::Order {
+                backups_kept_days: Some(30),
+                ..config::Order::default()
+            },
             limits,
             company: company(),
             store,
-            link_key: link_key(),
+            link_key,
             gate,
             listener,
         };

@@ -88,7 +88,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Webhook(Box<WebhookCommand>),
     /// Shows the configuration with secrets hidden, or names everything that is wrong with it.
-    CheckConfig,
+    CheckConfig(CheckConfigArgs),
 }
 
 /// How to run everything.
@@ -99,6 +99,14 @@ pub(crate) struct UpArgs {
     /// Registers a small shop and plays so many orders through it, from arrival to delivery.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) sample: Option<u32>,
+}
+
+/// How far to look.
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfigArgs {
+    /// Leaves out the files of certificates and keys, where they are not at hand.
+    #[arg(long)]
+    pub(crate) without_files: bool,
 }
 
 /// What to seal anew.
@@ -146,7 +154,7 @@ impl Command {
             Self::Audit(_) => "audit",
             Self::Template(_) => "template",
             Self::Webhook(_) => "webhook",
-            Self::CheckConfig => "check-config",
+            Self::CheckConfig(_) => "check-config",
         }
     }
 
@@ -175,7 +183,7 @@ impl Command {
             | Self::Audit(_)
             | Self::Template(_)
             | Self::Webhook(_)
-            | Self::CheckConfig => true,
+            | Self::CheckConfig(_) => true,
         }
     }
 
@@ -187,7 +195,7 @@ impl Command {
             Self::Refusals(args) => args.database.database_url.as_deref(),
             Self::Unreadable(args) => args.database.database_url.as_deref(),
             Self::Audit(command) => command.database_url(),
-            Self::CheckConfig
+            Self::CheckConfig(_)
             | Self::SafeMode(_)
             | Self::Reconcile(_)
             | Self::Retention(_)

@@ -7,6 +7,11 @@ pub(crate) fn say(line: &str) {
     writeln!(io::stdout().lock(), "{line}").ok();
 }
 
+/// Writes to standard error what is not as it should be, though nothing failed.
+pub(crate) fn warn(what: &str) {
+    writeln!(io::stderr().lock(), "warning: {what}").ok();
+}
+
 /// Writes why the command failed to standard error.
 pub(crate) fn complain(error: &str) {
     writeln!(io::stderr().lock(), "error: {error}").ok();

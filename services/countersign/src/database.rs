@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{audit::default_rules, policy::default_policies};
-use countersign_migrations::{Migrator, MigratorTrait as _};
+use countersign_migrations::{Migrator, MigratorTrait as _, SchemaManager, missing_steps};
 use countersign_runtime::{
     clock::{Clock as _, SystemClock},
     config::Config,
@@ -30,8 +30,26 @@ const SKEW_MAX: TimeDelta = TimeDelta::seconds(30);
 /// How long a call may wait for a connection of the pool.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
-/// Connects; makes the folder of an embedded database.
+/// Connects to the database that the configuration names, or to the file that `up` has made.
 pub(crate) async fn connect(config: &Config) -> anyhow::Result<Store> {
+    if let Some(file) = guessed_file(config).filter(|file| !file.exists()) {
+        anyhow::bail!(
+            "no database is named: set database.url in the configuration, DATABASE_URL, or --database-url where the command \
+             has it. Without one, commands work on {}, which `countersign up` makes, and which is not there",
+            file.display()
+        );
+    }
+    connect_or_make(config).await
+}
+
+/// The file of this machine, where nobody has said which database is meant. An operator who forgot to say it would look at an
+/// empty one.
+fn guessed_file(config: &Config) -> Option<PathBuf> {
+    embedded_file(config).filter(|_| !config.database.is_chosen)
+}
+
+/// Connects; makes an embedded database with its folder when it is not there.
+pub(crate) async fn connect_or_make(config: &Config) -> anyhow::Result<Store> {
     if let Some(folder) = embedded_file(config).as_deref().and_then(Path::parent) {
         fs::create_dir_all(folder)
             .with_context(|| format!("make the folder {} of database.url", folder.display()))?;
@@ -95,15 +113,15 @@ pub(crate) async fn migrate(
         .await
         .context("wait for another process that is migrating")?;
     let database = store.connection();
-    let pending = Migrator::get_pending_migrations(database)
+    let pending = missing_steps(&SchemaManager::new(database))
         .await
         .context("list the missing migrations")?;
     for step in &pending {
         lock.check().await.context("keep the migration lock")?;
         Migrator::up(database, Some(1))
             .await
-            .with_context(|| format!("migration {}", step.name()))?;
-        done(step.name());
+            .with_context(|| format!("migration {step}"))?;
+        done(step);
     }
     seed(store).await?;
     prove_keys(store).await?;
@@ -134,7 +152,7 @@ async fn seed(store: &Store) -> anyhow::Result<()> {
 /// Refuses tables that are older than this binary, and keys that are not theirs: a service must not find that out order by
 /// order.
 pub(crate) async fn require_current(store: &Store) -> anyhow::Result<()> {
-    let pending = Migrator::get_pending_migrations_read_only(store.connection())
+    let pending = missing_steps(&SchemaManager::new(store.connection()))
         .await
         .context("look at the tables")?;
     anyhow::ensure!(
@@ -211,6 +229,17 @@ mod tests {
             let error = agree_on_time(database, machine).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn only_a_database_that_nobody_chose_is_guessed() {
+        let mut config = Config::default();
+        assert_eq!(
+            guessed_file(&config),
+            Some(PathBuf::from("./var/countersign.db"))
+        );
+        config.database.is_chosen = true;
+        assert_eq!(guessed_file(&config), None);
     }
 
     #[test]

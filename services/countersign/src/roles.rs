@@ -47,7 +47,7 @@ pub(crate) fn link_key(config: &Config) -> anyhow::Result<LinkKey> {
     let key = config
         .links
         .key_or_create(Path::new(LINK_KEY_FILE), fresh)?;
-    LinkKey::new(key.expose_secret().as_bytes()).context("read links.key")
+    LinkKey::read(key.expose_secret()).context("read links.key")
 }
 
 /// Who may call, by the configuration; kept up to date, and what is refused is put on record.

@@ -1,17 +1,20 @@
 //! From an order to what a message says about it.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
 use countersign_domain::{
     confirmation::{ConfirmationMode, Round},
     event::MessageKind,
+    ids::OrderId,
     message::Delivery,
     money::Money,
     order::{Order, PaymentMethod, TimeWindow},
     place::PostalAddress,
-    secrets::LinkKey,
+    secrets::{LinkKey, token_hash},
 };
 use countersign_runtime::config::Company;
-use countersign_store::FIRST_GENERATION;
+use countersign_store::{FIRST_GENERATION, Store, StoreError};
 
 use crate::template::{CompanyText, LineText, Locale, MessageContext, Silence, TotalsText};
 
@@ -25,9 +28,35 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// The customer's order page.
-    pub(crate) fn link(&self, order: &Order) -> String {
-        let token = self.link_key.link_token(order.id, FIRST_GENERATION);
+    /// The tokens of links that were made with a key which makes none any more: the page knows an order by the link that it
+    /// was given when it came in. Nothing is asked while there is only one key.
+    pub(crate) async fn older_links(
+        &self,
+        store: &Store,
+        orders: &HashSet<OrderId>,
+    ) -> Result<HashMap<OrderId, String>, StoreError> {
+        if !self.link_key.is_being_changed() {
+            return Ok(HashMap::new());
+        }
+        let mut tokens: HashMap<[u8; 32], String> = HashMap::new();
+        for key in self.link_key.each().skip(1) {
+            tokens.extend(orders.iter().map(|order| {
+                let token = key.link_token(*order, FIRST_GENERATION);
+                (token_hash(&token), token)
+            }));
+        }
+        let hashes: Vec<[u8; 32]> = tokens.keys().copied().collect();
+        let known = store.find_orders_by_links(&hashes).await?;
+        Ok(known
+            .into_iter()
+            .filter_map(|(hash, order)| Some((order, tokens.remove(&hash)?)))
+            .collect())
+    }
+
+    /// The customer's order page. `known` is the token of one of [`Self::older_links`].
+    fn link(&self, order: &Order, known: Option<&str>) -> String {
+        let made = || self.link_key.link_token(order.id, FIRST_GENERATION);
+        let token = known.map_or_else(made, str::to_owned);
         format!("{}/o/{token}", self.public_url)
     }
 
@@ -40,12 +69,14 @@ impl Writer {
             .then(|| format!("{}/u/{token}", self.public_url))
     }
 
-    /// Everything that the templates may say. `round` is the one that the delivery asks for.
+    /// Everything that the templates may say. `round` is the one that the delivery asks for, `older_link` one of
+    /// [`Self::older_links`].
     pub(crate) fn context(
         &self,
         delivery: &Delivery,
         order: &Order,
         round: Option<&Round>,
+        older_link: Option<&str>,
     ) -> MessageContext {
         let locale = language(order);
         let time = |moment: DateTime<Utc>| told(moment, order);
@@ -72,8 +103,11 @@ impl Writer {
                 ConfirmationMode::Tacit => Silence::Confirms,
                 ConfirmationMode::Explicit => Silence::Expires,
             }),
-            link: Some(self.link(order)),
-            code: round.map(|round| self.link_key.confirmation_code(order.id, round.round)),
+            link: Some(self.link(order, older_link)),
+            code: round.map(|round| {
+                self.link_key
+                    .stored_code(order.id, round.round, &round.code_hash)
+            }),
             reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
             delivery_note_number: (delivery.kind == MessageKind::OrderConfirmed)
                 .then(|| {

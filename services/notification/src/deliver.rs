@@ -83,6 +83,7 @@ pub(crate) struct Courier {
 struct Facts {
     orders: HashMap<OrderId, Arc<Order>>,
     rounds: HashMap<(OrderId, u32), Round>,
+    older_links: HashMap<OrderId, String>,
     /// What each message is, or was, written with: all of its tries say the same.
     wanted: HashMap<DeliveryId, Wanted>,
     words: HashMap<Wanted, Words>,
@@ -275,6 +276,7 @@ impl Courier {
                 .rounds
                 .get(&(delivery.order_id, delivery.round))
                 .cloned(),
+            older_link: facts.older_links.get(&delivery.order_id).cloned(),
             claimed,
             token,
             begun,
@@ -342,6 +344,7 @@ impl Courier {
             .collect();
         let asking: Vec<OrderId> = asking.into_iter().collect();
         let rounds = self.store.find_rounds(&asking).await?;
+        let older_links = self.writer.older_links(&self.store, &orders).await?;
         let orders = self.orders.find(&self.store, &orders).await?;
         let wanted: HashMap<DeliveryId, Wanted> = claimed
             .iter()
@@ -352,6 +355,7 @@ impl Courier {
             words: words.await?,
             wanted,
             orders,
+            older_links,
             rounds: rounds
                 .into_iter()
                 .map(|round| ((round.order_id, round.round), round))

@@ -38,7 +38,7 @@ pub use deliver::{ReconcileReport, ReconciledCount};
 pub use reconcile::{ReconcileDeps, reconcile};
 pub use retention::{Swept, sweep};
 pub use server::{Deps, run, run_live};
-pub use transport::TransportError;
+pub use transport::{TransportError, check::check};
 
 #[cfg(test)]
 mod tests;

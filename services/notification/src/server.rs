@@ -105,7 +105,9 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
     let transports = Transports::of(&config, &store, &link_key, &ids)?;
     let mailbox = transports.any_mailbox();
     if transports.any_carrier() && config.company.phone.is_none() {
-        tracing::warn!("company.phone is not set, and letters and texts tell customers to ring it");
+        tracing::warn!(
+            "company.phone is not set: letters and texts name no number that customers can ring"
+        );
     }
     let alive = Alive::begin(
         store.clone(),

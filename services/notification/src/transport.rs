@@ -1,5 +1,6 @@
 //! Where each channel's messages go: out, or into the local mailbox.
 
+pub(crate) mod check;
 mod clouds;
 
 use std::{fmt, sync::Arc};
@@ -196,6 +197,11 @@ fn email(config: &Config, store: &Store, link_key: &LinkKey) -> Result<Transport
     if config.email.transport == EmailTransport::Mailbox {
         return Ok(Transport::Mailbox(store.clone()));
     }
+    Ok(Transport::Carrier(Arc::new(sender(config, link_key)?)))
+}
+
+/// Whoever sends letters to the relay.
+fn sender(config: &Config, link_key: &LinkKey) -> Result<EmailSender, TransportError> {
     let url = config
         .email
         .url
@@ -206,10 +212,8 @@ fn email(config: &Config, store: &Store, link_key: &LinkKey) -> Result<Transport
         .parse()
         .map_err(TransportError::of(Channel::Email))?;
     let from = &config.email.from;
-    let domain = from
-        .rsplit_once('@')
-        .map_or("localhost", |(_, domain)| domain.trim_end_matches('>'));
-    let sender = EmailSender::try_new(EmailConfig {
+    let domain = domain_of(from);
+    EmailSender::try_new(EmailConfig {
         reply_to: config.email.reply_to.clone(),
         max_connections: config.notification.letters_at_once,
         bounce: config
@@ -221,8 +225,13 @@ fn email(config: &Config, store: &Store, link_key: &LinkKey) -> Result<Transport
         dkim: dkim(&config.email.dkim, domain)?,
         ..EmailConfig::new(relay, from, domain)
     })
-    .map_err(TransportError::of(Channel::Email))?;
-    Ok(Transport::Carrier(Arc::new(sender)))
+    .map_err(TransportError::of(Channel::Email))
+}
+
+/// The domain that letters come from.
+fn domain_of(from: &str) -> &str {
+    from.rsplit_once('@')
+        .map_or("localhost", |(_, domain)| domain.trim_end_matches('>'))
 }
 
 fn dkim(config: &Dkim, sender_domain: &str) -> Result<Option<DkimConfig>, TransportError> {

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use chrono::TimeDelta;
 use countersign_domain::secrets::LinkKey;
 use countersign_proto::{
     FILE_DESCRIPTOR_SET,
@@ -26,8 +27,8 @@ use tonic::{server::NamedService as _, service::Routes};
 
 use crate::{
     app::{
-        App, Deciding, erasures::Eraser, intake::Intake, numbers::Numbers, references::References,
-        timers, watch::Watch,
+        App, Deciding, alive::Alive, erasures::Eraser, intake::Intake, numbers::Numbers,
+        references::References, timers, watch::Watch,
     },
     grpc::{
         feedback::FeedbackCalls, fulfillment::Fulfillment, intake::default_region, orders::Orders,
@@ -87,7 +88,9 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         link_key,
         watch,
     });
-    timers::spawn(&deciding, lifecycle);
+    let alive = Alive::begin(deciding.store.clone()).await?;
+    alive.spawn(lifecycle);
+    timers::spawn(&deciding, alive, lifecycle);
     let eraser = Eraser {
         store: deciding.store.clone(),
         link_key: deciding.link_key.clone(),
@@ -97,6 +100,9 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         store: deciding.store.clone(),
         eraser,
         default_region: default_region(&config.default_region),
+        backups_kept: config
+            .backups_kept_days
+            .map(|days| TimeDelta::days(i64::from(days))),
     };
     let app = App {
         intake: Intake::spawn(&deciding, &config, &limits, lifecycle),

@@ -62,7 +62,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let key = config.links.key.as_ref().context("links.key is missing")?;
     let order_service = config.notification.order_service_url.clone();
     let deps = Deps {
-        link_key: LinkKey::new(key.expose_secret().as_bytes()).context("links.key")?,
+        link_key: LinkKey::read(key.expose_secret()).context("links.key")?,
         http_listener: TcpListener::bind(config.notification.listen).await?,
         grpc_listener: TcpListener::bind(config.notification.grpc_listen).await?,
         order_service: client::connect_lazily(

@@ -1,22 +1,32 @@
 //! A customer's data are erased everywhere; what is left can be read, and the audit chain is whole.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use countersign_domain::chain::AnchorLine;
+use countersign_domain::{
+    chain::AnchorLine, ids::OrderId, message::DeliveryState, reply::ReplyContent,
+    retention::Retained,
+};
 use countersign_e2e::{System, fresh_id, link_key, order_builder, reason, timestamp};
-use countersign_proto::v1::{self, customer_service_client::CustomerServiceClient as Customers};
+use countersign_notification::{
+    ids::Ids,
+    inbox::{Inbox, ReplyInput},
+};
+use countersign_proto::v1::{
+    self, customer_service_client::CustomerServiceClient as Customers,
+    notification_service_client::NotificationServiceClient as Notifications,
+};
 use countersign_store::{DatabaseKind, Store, testing::TestDatabase};
 use tonic::{Code, Status, transport::Channel};
 
 use crate::stand::Stand;
 
-const CODE: &str = "CANARY-7391";
-const NAME: &str = "Canaria Yellowbird";
+pub(crate) const CODE: &str = "CANARY-7391";
+pub(crate) const NAME: &str = "Canaria Yellowbird";
 const EMAIL: &str = "canary.7391@birds.example";
-const PHONE: &str = "+8613973917391";
+pub(crate) const PHONE: &str = "+8613973917391";
 const STREET: &str = "Canary Wharf Lane 7391";
-const WORDS: &str = "my canary does not want it";
+pub(crate) const WORDS: &str = "my canary does not want it";
 /// Must be found nowhere afterwards.
 const TRACES: [&str; 7] = [
     CODE,
@@ -28,7 +38,7 @@ const TRACES: [&str; 7] = [
     "my canary",
 ];
 
-async fn customers(system: &System) -> Customers<Channel> {
+pub(crate) async fn customers(system: &System) -> Customers<Channel> {
     let address = system.replicas[0].address;
     Customers::connect(format!("http://{address}"))
         .await
@@ -71,7 +81,7 @@ async fn found_in(database: &TestDatabase, texts: &[&str]) -> Vec<String> {
     found
 }
 
-fn request() -> v1::CreateOrderRequest {
+pub(crate) fn request() -> v1::CreateOrderRequest {
     order_builder()
         .with(|order| {
             order.customer = format!("customers/{CODE}");
@@ -191,6 +201,101 @@ fn erase(id: &str) -> v1::EraseCustomerRequest {
     }
 }
 
+/// What came back in words, about an order and about none, and was settled.
+async fn replies(system: &System, order: &v1::Order) {
+    let inbox = Inbox::new(system.store.clone(), Arc::new(Ids::from_system()));
+    let about = OrderId::in_name(&order.name).unwrap();
+    for (at, of) in [Some(about), None].into_iter().enumerate() {
+        let said = ReplyInput {
+            source: "SMS_GATEWAY",
+            source_event_id: format!("canary-{at}"),
+            order: of,
+            content: ReplyContent::Words {
+                channel: "SMS".to_owned(),
+                text: format!("{WORDS}, ring {PHONE}"),
+            },
+        };
+        inbox.receive(said).await.unwrap();
+    }
+    let mut pending = 2;
+    for _ in 0..300 {
+        let sql = "SELECT COUNT(*) AS n FROM replies WHERE state = 'PENDING'";
+        pending = system.database.number(sql).await;
+        if pending == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(pending, 0, "the replies are settled");
+}
+
+/// Messages that were given up, of which staff have one sent once more; retention takes what stands behind it.
+async fn dead_letters(stand: &Stand, order: &v1::Order) {
+    let system = &stand.system;
+    let id = OrderId::in_name(&order.name).unwrap();
+    let hex = id.as_uuid().simple().to_string().to_uppercase();
+    let own = format!("HEX(order_id) = '{hex}'");
+    let unsent =
+        format!("SELECT COUNT(*) AS n FROM deliveries WHERE seq = 1 AND state <> 'SENT' AND {own}");
+    let mut waiting = 1;
+    for _ in 0..300 {
+        waiting = system.database.number(&unsent).await;
+        if waiting == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(waiting, 0, "the first message is sent");
+    let dead = format!(
+        "UPDATE deliveries SET state = 'DEAD', last_error = 'MESSAGE_REFUSED: {WORDS}' \
+         WHERE seq = 1 AND {own}"
+    );
+    system.database.execute(&dead).await;
+    let all = system.store.list_deliveries(id).await.unwrap();
+    let first = &all[0].delivery;
+    assert_eq!((first.seq, first.state), (1, DeliveryState::Dead));
+    let mut staff = Notifications::connect(format!("http://{}", stand.worker))
+        .await
+        .unwrap();
+    let listed = staff
+        .list_dead_letters(v1::ListDeadLettersRequest {
+            page_size: 10,
+            ..v1::ListDeadLettersRequest::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(listed.get_ref().deliveries.len(), 1);
+    let requeue = v1::RequeueDeliveryRequest {
+        name: first.id.resource_name(),
+        request_id: fresh_id("requeue"),
+        actor: "wang".to_owned(),
+        reason: format!("{NAME} says: {WORDS}"),
+    };
+    staff.requeue_delivery(requeue).await.unwrap();
+}
+
+/// The message goes for good, and what staff said about it stays behind.
+async fn forget_messages(system: &System, order: &v1::Order) {
+    let id = OrderId::in_name(&order.name).unwrap();
+    let mut gone = 0;
+    for _ in 0..600 {
+        let all = system.store.list_deliveries(id).await.unwrap();
+        if all.iter().all(|it| it.delivery.state.is_finished()) {
+            let store = &system.store;
+            gone = store
+                .purge_of_orders(Retained::Deliveries, &[id], false)
+                .await
+                .unwrap();
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(gone > 0, "retention takes messages");
+    let left = "SELECT COUNT(*) AS n FROM operator_acts a WHERE a.order_id IS NOT NULL \
+                AND LENGTH(a.reason) > 0";
+    assert_eq!(system.database.number(left).await, 1);
+}
+
 /// Asks until no message is under way any more.
 async fn erased(client: &mut Customers<Channel>, request: v1::EraseCustomerRequest) -> v1::Erasure {
     for _ in 0..600 {
@@ -204,7 +309,7 @@ async fn erased(client: &mut Customers<Channel>, request: v1::EraseCustomerReque
     panic!("the erasure does not come to its end");
 }
 
-async fn chain_is_whole(store: &Store) {
+pub(crate) async fn chain_is_whole(store: &Store) {
     while store.sequence_events().await.unwrap() > 0 {}
     let found = store.verify_chain(1, Vec::new(), &|_| {}).await.unwrap();
     assert_eq!(found.faults, [], "{:?}", store.kind());
@@ -265,10 +370,13 @@ async fn j_09_a_customer_is_erased_everywhere_and_the_chain_is_whole() {
         let bad = client.erase_customer(bad).await.unwrap_err();
         assert_eq!(bad.code(), Code::InvalidArgument);
 
+        replies(system, &second).await;
+        dead_letters(&stand, &second).await;
         system.store.shift_clock(TimeDelta::days(40));
         system.until(&second.name, v1::OrderState::Completed).await;
         let before = format!("{:?}", system.trace(&first.name).await);
         assert!(before.contains(EMAIL) && before.contains(WORDS), "{before}");
+        forget_messages(system, &second).await;
         let only = v1::EraseCustomerRequest {
             validate_only: true,
             ..erase("only")
@@ -300,6 +408,12 @@ async fn j_09_a_customer_is_erased_everywhere_and_the_chain_is_whole() {
             let looked = done.tables.iter().find(|it| it.table == table);
             assert!(looked.is_some_and(|it| it.looked_at_count > 0), "{table}");
         }
+        // Until when backups hold it is told with it.
+        let seconds = |time: Option<prost_types::Timestamp>| time.unwrap().seconds;
+        assert_eq!(
+            seconds(done.backups_expire_time) - seconds(done.finish_time),
+            30 * 86_400
+        );
         // The same call again is the same erasure, and looking once more finds nothing either.
         let again = client.erase_customer(erase("letter-12")).await.unwrap();
         assert_eq!(again.into_inner(), done);
@@ -366,65 +480,4 @@ async fn j_09_a_customer_is_erased_everywhere_and_the_chain_is_whole() {
 
 async fn reqwest_status(url: &str) -> u16 {
     reqwest::get(url).await.unwrap().status().as_u16()
-}
-
-#[tokio::test]
-async fn j_09_an_erasure_that_was_cut_off_goes_on_by_itself() {
-    let system = System::sqlite().await;
-    let mut client = customers(&system).await;
-    let mut orders = system.orders().await;
-    for _ in 0..45 {
-        let order = orders.create_order(request()).await.unwrap().into_inner();
-        let cancel = v1::CancelOrderRequest {
-            name: order.name.clone(),
-            request_id: fresh_id("cancel"),
-            reason: v1::CancelReason::Other.into(),
-            reason_text: WORDS.to_owned(),
-            initiator: v1::CancelInitiator::Customer.into(),
-            ..v1::CancelOrderRequest::default()
-        };
-        orders.cancel_order(cancel).await.unwrap();
-    }
-    // No worker runs here: what it would have sent is not waited for.
-    system.database.execute("DELETE FROM outbox").await;
-    // As a process leaves it that is killed after its first steps: begun, and not gone on with.
-    let now = system.store.now().await.unwrap();
-    let new = countersign_store::NewErasure {
-        id: countersign_domain::ids::ErasureId::from_uuid(
-            countersign_domain::ids::OrderId::in_name(&system.all_orders().await[0].name)
-                .unwrap()
-                .as_uuid(),
-        ),
-        request_hash: [9; 32],
-        customer: CODE.to_owned(),
-        customer_hash: link_key().customer_hash(CODE),
-        actor: "wang".to_owned(),
-        reason: "asked for by letter 13".to_owned(),
-    };
-    let begun = system.store.begin_erasure(&new, false, now).await.unwrap();
-    assert!(matches!(begun, countersign_store::ErasureBegun::Begun(_)));
-    for _ in 0..2 {
-        let store = &system.store;
-        store
-            .go_on_erasing(new.id, &|_| [0; 32], now)
-            .await
-            .unwrap();
-    }
-    let half = system.store.find_erasure(new.id).await.unwrap().unwrap();
-    assert_eq!(half.report.orders, 20);
-
-    let name = new.id.resource_name();
-    let mut state = String::new();
-    for _ in 0..600 {
-        let get = v1::GetErasureRequest { name: name.clone() };
-        state = client.get_erasure(get).await.unwrap().into_inner().state;
-        if state == "DONE" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(state, "DONE");
-    let done = system.store.find_erasure(new.id).await.unwrap().unwrap();
-    assert_eq!((done.report.orders, done.report.left()), (45, 0));
-    chain_is_whole(&system.store).await;
 }

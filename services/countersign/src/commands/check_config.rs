@@ -1,10 +1,29 @@
 //! `check-config`: whether the configuration works, and what it is.
 
-use countersign_runtime::config::Config;
+use std::process::ExitCode;
 
-use crate::console::say;
+use countersign_runtime::{config::Config, files};
 
-/// Shows it; one that cannot work was refused before, with every bad field named.
-pub(crate) fn run(config: &Config) {
+use crate::{
+    cli::CheckConfigArgs,
+    console::{say, warn},
+};
+
+/// Shows it. What stands in a wrong place was refused before, with every bad field named; here is looked at what the relay's
+/// URL, keys and files hold.
+pub(crate) async fn run(args: &CheckConfigArgs, config: &Config) -> anyhow::Result<ExitCode> {
     say(config.redacted().trim_end());
+    if config.company.phone.is_none() {
+        warn("company.phone is not set: letters and texts name no number that customers can ring");
+    }
+    let mut problems = countersign_notification::check(config);
+    if !args.without_files {
+        problems.extend(files::check(config).await);
+    }
+    anyhow::ensure!(
+        problems.is_empty(),
+        "configuration: it cannot work:\n  {}",
+        problems.join("\n  ")
+    );
+    Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ use countersign_runtime::{
     config::Config,
 };
 
-use crate::{console::say, database, import::send::code_name, roles};
+use crate::{commands::operator::moment, console::say, database, import::send::code_name, roles};
 
 /// Between two questions how far it is.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -147,6 +147,17 @@ fn report(erasure: &v1::Erasure) {
             table.table, table.looked_at_count, table.left_count
         ));
     }
+    if erasure.state == "DONE" {
+        say(&match erasure.backups_expire_time.as_ref() {
+            Some(end) => format!(
+                "  backups that were made before hold it until {}",
+                moment(Some(end))
+            ),
+            None => {
+                "  how long backups are kept is not configured (order.backups_kept_days)".to_owned()
+            }
+        });
+    }
 }
 
 /// Codes of customers that are there, and of whom an anchor file says that they were erased.
@@ -177,7 +188,11 @@ async fn codes_to_repeat(file: &Path, config: &Config) -> anyhow::Result<Vec<Str
     }
     found.sort_unstable();
     found.dedup();
-    found.retain(|code| erased.contains(&key.customer_hash(code)));
+    // An erasure is on record under the key that was the first one at that time.
+    found.retain(|code| {
+        key.each()
+            .any(|key| erased.contains(&key.customer_hash(code)))
+    });
     Ok(found)
 }
 

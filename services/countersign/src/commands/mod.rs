@@ -56,9 +56,6 @@ pub(crate) async fn run(
         Command::Audit(command) => audit::run(command, config).await,
         Command::Template(command) => Box::pin(template::run(command, config)).await,
         Command::Webhook(command) => Box::pin(webhook::run(command, config)).await,
-        Command::CheckConfig => {
-            check_config::run(config);
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::CheckConfig(args) => check_config::run(args, config).await,
     }
 }

@@ -243,7 +243,7 @@ fn line(delivery: &v1::MessageDelivery) -> String {
     .to_owned()
 }
 
-pub(super) fn moment(time: Option<&prost_types::Timestamp>) -> String {
+pub(crate) fn moment(time: Option<&prost_types::Timestamp>) -> String {
     time.and_then(|time| DateTime::from_timestamp(time.seconds, 0))
         .map_or_else(
             || "-".to_owned(),

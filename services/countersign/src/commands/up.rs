@@ -23,7 +23,7 @@ pub(crate) async fn run(
     let signals = Signals::listen()?;
     let order_listener = roles::bind(config.order.listen, "order.listen").await?;
     let notification_listeners = roles::bind_notification_worker(config).await?;
-    let store = database::connect(config).await?;
+    let store = database::connect_or_make(config).await?;
     database::migrate(config, &store, &|step| tracing::info!(step, "migrated")).await?;
     let lifecycle = Lifecycle::new(config.shutdown.grace()).with_notice(config.shutdown.notice());
     // What was bound is what is told: a port of 0 has become a real one.

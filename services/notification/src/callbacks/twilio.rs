@@ -164,7 +164,12 @@ impl TwilioCallbacks {
         } else {
             None
         };
-        let context = self.writer.context(&delivery, &order, round.as_ref());
+        let of = [order.id].into();
+        let links = self.writer.older_links(&self.store, &of).await?;
+        let link = links.get(&order.id);
+        let context =
+            self.writer
+                .context(&delivery, &order, round.as_ref(), link.map(String::as_str));
         let locale = language(&order);
         let words = self.library.words_of(&delivery, locale).await?;
         let kind = delivery.kind.as_str();

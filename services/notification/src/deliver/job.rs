@@ -64,6 +64,8 @@ pub(super) struct Job {
     pub(super) token: Uuid,
     /// The try on record; none when the last one is in doubt and must be cleared up first.
     pub(super) begun: Option<Begun>,
+    /// The token in the order's link, where an older key made it.
+    pub(super) older_link: Option<String>,
     /// What it is written with; none when its order is not there.
     pub(super) words: Option<Words>,
     /// When it was claimed: by the database, by which everything is due, and by the machine, which counts on from there.
@@ -267,7 +269,12 @@ impl Job {
             .words
             .as_ref()
             .ok_or_else(|| wrong("there are no words for it".to_owned()))?;
-        let context = courier.writer.context(delivery, order, self.round.as_ref());
+        let context = courier.writer.context(
+            delivery,
+            order,
+            self.round.as_ref(),
+            self.older_link.as_deref(),
+        );
         let kind = delivery.kind.as_str();
         let mut rendered = words.write(kind, delivery.channel, language(order), &context)?;
         if let Content::Email(letter) = &mut rendered

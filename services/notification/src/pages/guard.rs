@@ -10,7 +10,7 @@ use axum::{
     },
     response::Response,
 };
-use countersign_domain::secrets::{LinkKey, equal_in_constant_time, token_hash};
+use countersign_domain::secrets::{LinkKey, token_hash};
 
 const COOKIE_NAME: &str = "page";
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -66,11 +66,8 @@ impl Guard {
             .get_all(SEC_FETCH_SITE)
             .iter()
             .all(|site| site.as_bytes() == b"same-origin");
-        let wanted = self.key.form_cookie(&hash);
-        let has_cookie = cookies(headers)
-            .any(|value| equal_in_constant_time(value.as_bytes(), wanted.as_bytes()));
-        let has_token =
-            equal_in_constant_time(form_token.as_bytes(), self.key.form_token(&hash).as_bytes());
+        let has_cookie = cookies(headers).any(|value| self.key.form_cookie_matches(&hash, value));
+        let has_token = self.key.form_token_matches(&hash, form_token);
         same_site && has_cookie && has_token
     }
 }

@@ -471,3 +471,36 @@ fn words_that_never_end_are_cut_off() {
     ));
     assert!(error.contains("longer than"), "{error}");
 }
+
+#[test]
+fn without_a_number_nobody_is_told_to_ring_it() {
+    let mut context = order();
+    context.company.phone = String::new();
+    for &locale in Locale::ALL {
+        for &kind in MessageKind::ALL {
+            let letter = email(kind, locale, &context);
+            let script = call(kind, locale, &context).prompts.join("\n");
+            for text in [
+                letter.text.clone(),
+                words_of(&letter.html),
+                sms(kind, locale, &context),
+                script,
+            ] {
+                for word in [
+                    "Ring .",
+                    "ring .",
+                    "ring us at",
+                    "Questions:",
+                    "咨询",
+                    "致电。",
+                    "致电 。",
+                ] {
+                    assert!(!text.contains(word), "{kind} {locale:?}: {text}");
+                }
+                assert!(!text.trim_end().ends_with("ring"), "{kind}: {text}");
+            }
+            let filled = email(kind, locale, &order());
+            assert!(filled.text.contains("+862155550100"), "{kind}");
+        }
+    }
+}

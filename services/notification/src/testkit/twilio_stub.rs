@@ -205,9 +205,14 @@ impl TwilioStub {
 
     /// A stub on a free port of 127.0.0.1. Lists tell `date`, in RFC 2822, as the time of every message.
     pub async fn start(date: &str) -> Self {
+        Self::start_as(date, Self::TOKEN).await
+    }
+
+    /// One that knows the account by another token.
+    pub async fn start_as(date: &str, token: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let login = STANDARD.encode(format!("{}:{}", Self::ACCOUNT, Self::TOKEN));
+        let login = STANDARD.encode(format!("{}:{token}", Self::ACCOUNT));
         let stage = Stage::new(Account {
             sid: Self::ACCOUNT.to_owned(),
             login: format!("Basic {login}"),
@@ -218,7 +223,7 @@ impl TwilioStub {
             address,
             task: tokio::spawn(serve(listener, stage.clone())),
             stage,
-            signature: TwilioSignature::new(SecretString::from(Self::TOKEN)),
+            signature: TwilioSignature::new(SecretString::from(token)),
         }
     }
 

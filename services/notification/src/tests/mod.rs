@@ -28,6 +28,7 @@ use countersign_domain::{
     order::Channel,
     policy::OrderPolicy,
     reply::{ReplyContent, ReplyState},
+    secrets::LinkKey,
 };
 use countersign_proto::v1::{
     ListDeliveriesRequest, notification_service_client::NotificationServiceClient,
@@ -42,7 +43,7 @@ use countersign_store::{
     MailboxContent, Store,
     testing::{TestDatabase, shop::Shop},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -112,11 +113,15 @@ impl Stage {
         let mut shop = Shop::new(database.store.clone());
         policy(&mut shop.policy);
         shop.publish_policy().await;
+        let link_key = match &config.links.key {
+            Some(keys) => LinkKey::read(keys.expose_secret()).unwrap(),
+            None => shop.key.clone(),
+        };
         let lifecycle = Lifecycle::new(Duration::from_secs(5));
         let deps = Deps {
             config,
             store: database.store.clone(),
-            link_key: shop.key.clone(),
+            link_key,
             http_listener,
             gate: Gate::open(),
             grpc_listener,

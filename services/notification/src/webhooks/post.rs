@@ -20,7 +20,11 @@ use crate::channel::{
     signature::{SignatureError, SigningKeys},
 };
 
-/// The keys of an endpoint that sign now.
+/// Receivers look at no more signatures.
+const SIGNATURES_MAX: usize = 10;
+
+/// The keys of an endpoint that sign now: a secret that was shown to the partner while another link key was the first stays
+/// good as long as that key is there.
 pub(super) fn keys_of(
     link_key: &LinkKey,
     endpoint: WebhookEndpointId,
@@ -29,7 +33,13 @@ pub(super) fn keys_of(
 ) -> Result<SigningKeys, SignatureError> {
     let secrets: Vec<SecretString> = signing_keys(keys, now)
         .iter()
-        .map(|key| SecretString::from(link_key.webhook_secret(endpoint, key.number)))
+        .flat_map(|key| {
+            link_key
+                .each()
+                .map(|it| it.webhook_secret(endpoint, key.number))
+        })
+        .take(SIGNATURES_MAX)
+        .map(SecretString::from)
         .collect();
     SigningKeys::parse(&secrets)
 }

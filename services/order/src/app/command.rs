@@ -19,7 +19,7 @@ use countersign_domain::{
 };
 use countersign_proto::v1;
 use countersign_runtime::callers::{Caller, Roles};
-use countersign_store::{RecordedContact, SaveExtras, Saved};
+use countersign_store::{Life, RecordedContact, SaveExtras, Saved};
 use prost::Message as _;
 
 use super::{Deciding, idempotency::CallKey, make::Ids};
@@ -38,17 +38,20 @@ pub(crate) struct Call {
     /// The order must still have this tag, if it is given.
     pub(crate) etag: String,
     pub(crate) traceparent: Option<String>,
+    /// The process, where it acts by itself.
+    pub(crate) life: Option<Life>,
 }
 
 impl Call {
     /// What happens by itself: a timer is due.
-    pub(crate) fn by_system() -> Self {
+    pub(crate) fn by_system(life: &Life) -> Self {
         Self {
             caller: Caller::new("system", Roles::ALL),
             request_id: String::new(),
             key: None,
             etag: String::new(),
             traceparent: None,
+            life: Some(life.clone()),
         }
     }
 }
@@ -238,6 +241,7 @@ impl Deciding {
             let mut answer = convert::order::to_proto(&change.order);
             let ids = Ids::at(now);
             extras.outbox_ids = ids.outbox(change.messages.len());
+            extras.life.clone_from(&call.life);
             extras.request = call
                 .key
                 .filter(|_| refusal.is_none())
@@ -255,6 +259,11 @@ impl Deciding {
                     });
                 }
                 Ok(Saved::Outdated | Saved::StockTaken) => {}
+                Ok(Saved::NotNow) => {
+                    return Err(ServiceError::Aborted {
+                        reason: "SAFE_MODE",
+                    });
+                }
                 Ok(Saved::Repeated) => {
                     if let Some(outcome) = self.replay(call).await? {
                         return Ok(outcome);

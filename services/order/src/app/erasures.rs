@@ -62,9 +62,13 @@ impl Eraser {
         let mut before = self.store.find_erasure(id).await?;
         loop {
             let now = self.store.now().await?;
-            let link_hash =
-                |order: OrderId| token_hash(&self.link_key.link_token(order, FIRST_GENERATION));
-            let after = self.store.go_on_erasing(id, &link_hash, now).await?;
+            let link_hashes = |order: OrderId| {
+                self.link_key
+                    .each()
+                    .map(|key| token_hash(&key.link_token(order, FIRST_GENERATION)))
+                    .collect()
+            };
+            let after = self.store.go_on_erasing(id, &link_hashes, now).await?;
             let done = after
                 .as_ref()
                 .is_none_or(|erasure| erasure.state == ErasureState::Done);

@@ -65,7 +65,7 @@ impl Deciding {
                     return Ok(Answer::fresh(answer));
                 }
                 // Somebody else was faster, or made this very call: read again.
-                Ok(Saved::Outdated | Saved::StockTaken | Saved::Repeated) => {}
+                Ok(Saved::Outdated | Saved::StockTaken | Saved::Repeated | Saved::NotNow) => {}
                 Err(error) => {
                     // The commit may have been carried out although its answer was lost.
                     if error.is_connection_lost()

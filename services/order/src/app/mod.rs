@@ -1,5 +1,6 @@
 //! Use cases: load what a decision needs, let the domain decide, have the store write it.
 
+pub(crate) mod alive;
 pub(crate) mod command;
 pub(crate) mod erasures;
 pub(crate) mod feedback_summary;

@@ -9,6 +9,7 @@ use futures::{StreamExt as _, stream};
 
 use super::{
     Deciding,
+    alive::Alive,
     command::{Call, Command},
 };
 use crate::error::ServiceError;
@@ -21,12 +22,12 @@ const TIMERS_MAX: u64 = 200;
 const AT_ONCE: usize = 8;
 
 /// Starts firing timers.
-pub(crate) fn spawn(deciding: &Arc<Deciding>, lifecycle: &Lifecycle) {
+pub(crate) fn spawn(deciding: &Arc<Deciding>, alive: Arc<Alive>, lifecycle: &Lifecycle) {
     let soft = lifecycle.soft();
     let firing = Arc::clone(deciding);
     lifecycle.spawn("timers", async move {
         loop {
-            let fired = match firing.fire_due().await {
+            let fired = match firing.fire_due(&alive).await {
                 Ok(fired) => fired,
                 Err(error) => {
                     tracing::warn!(error = %error, "timers could not be read; trying again");
@@ -47,16 +48,15 @@ pub(crate) fn spawn(deciding: &Arc<Deciding>, lifecycle: &Lifecycle) {
 
 impl Deciding {
     /// Carries out what is due. Answers how many timers did something.
-    pub(crate) async fn fire_due(&self) -> Result<usize, ServiceError> {
-        let look = self.store.look(None).await?;
+    pub(crate) async fn fire_due(&self, alive: &Alive) -> Result<usize, ServiceError> {
         // An old copy of the database does not know the answers that came meanwhile: no deadline may pass before staff have
         // looked.
-        if !look.may_send() {
+        let Some(now) = alive.may_act().await? else {
             return Ok(0);
-        }
-        let due = self.store.find_due_timers(look.now, TIMERS_MAX).await?;
+        };
+        let due = self.store.find_due_timers(now, TIMERS_MAX).await?;
         let fired = stream::iter(due)
-            .map(|timer| self.fire(timer))
+            .map(|timer| self.fire(timer, alive))
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<Result<(), ServiceError>>>()
             .await;
@@ -72,7 +72,7 @@ impl Deciding {
         Ok(done)
     }
 
-    async fn fire(&self, timer: Timer) -> Result<(), ServiceError> {
+    async fn fire(&self, timer: Timer, alive: &Alive) -> Result<(), ServiceError> {
         let command = match timer.kind {
             TimerKind::ConfirmationDeadline => Command::Expire {
                 round: timer.generation,
@@ -83,7 +83,8 @@ impl Deciding {
             TimerKind::Completion => Command::Complete,
             TimerKind::Survey => Command::Survey,
         };
-        match self.run(timer.order_id, &command, &Call::by_system()).await {
+        let call = Call::by_system(alive.life());
+        match self.run(timer.order_id, &command, &call).await {
             Ok(_)
             | Err(
                 ServiceError::NotFound { .. }

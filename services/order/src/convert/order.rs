@@ -10,6 +10,7 @@ use countersign_domain::{
     priority::Priority,
 };
 use countersign_proto::v1;
+use countersign_runtime::callers::Caller;
 use prost::Message as _;
 
 use super::{money, place, time, word};
@@ -19,7 +20,19 @@ pub(crate) fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-/// An order as callers see it.
+/// An order as somebody sees it who may see other callers' orders, too, unless `caller` may not.
+pub(crate) fn to_proto_for(caller: &Caller, order: &Order) -> v1::Order {
+    let mut shown = to_proto(order);
+    if caller.sees_only().is_none() {
+        for (shown, finding) in shown.findings.iter_mut().zip(&order.progress.findings) {
+            let related = finding.foreign_order.map(|id| id.resource_name());
+            shown.related_order = related.unwrap_or_default();
+        }
+    }
+    shown
+}
+
+/// An order as its caller sees it.
 pub(crate) fn to_proto(order: &Order) -> v1::Order {
     let terms = &order.terms;
     let holds: Vec<HoldReason> = order
@@ -259,6 +272,7 @@ fn finding(finding: &Finding) -> v1::Finding {
         customer_told: !finding.customer_message.is_empty(),
         options: finding.options.clone(),
         waived: finding.waived,
+        related_order: String::new(),
     }
 }
 

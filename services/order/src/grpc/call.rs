@@ -108,6 +108,7 @@ pub(crate) async fn call_of<M: Tagged>(
             key,
             etag: inner.etag().to_owned(),
             traceparent: countersign_runtime::telemetry::current_traceparent(),
+            life: None,
         },
         inner,
         id,

@@ -23,6 +23,8 @@ use crate::{
 
 /// How long a call goes on with what it began; the rest is done in the background.
 const TURN: Duration = Duration::from_secs(3);
+/// A call has ten seconds; what is under way at the end of its turn gets a little more.
+const TURN_MAX: Duration = Duration::from_secs(6);
 
 impl Reference {
     pub(crate) async fn erase(
@@ -62,8 +64,13 @@ impl Reference {
         };
         match store.begin_erasure(&new, inner.validate_only, now).await? {
             ErasureBegun::Begun(begun) => {
-                let now = self.eraser.go_on(begun.id, TURN).await?;
-                Ok(to_proto(&now.unwrap_or(*begun)))
+                // A step that takes longer than that is cut off, and done by whoever goes on in the background.
+                let going_on = tokio::time::timeout(TURN_MAX, self.eraser.go_on(begun.id, TURN));
+                let now = match going_on.await {
+                    Ok(now) => now?,
+                    Err(_) => store.find_erasure(begun.id).await?,
+                };
+                Ok(self.told(&now.unwrap_or(*begun)))
             }
             ErasureBegun::Possible => Ok(v1::Erasure::default()),
             ErasureBegun::NotFound => Err(ServiceError::not_found(inner.name)),
@@ -80,7 +87,7 @@ impl Reference {
             .map_err(|error| ServiceError::invalid("name", error.to_string()))?;
         let found = self.eraser.store.find_erasure(id).await?;
         found
-            .map(|found| to_proto(&found))
+            .map(|found| self.told(&found))
             .ok_or_else(|| ServiceError::not_found(name))
     }
 
@@ -88,15 +95,29 @@ impl Reference {
     pub(crate) async fn verify(&self, name: &str) -> Result<v1::Erasure, ServiceError> {
         let code = code_of(name)?;
         let store = &self.eraser.store;
-        let hash = self.eraser.link_key.customer_hash(code);
-        let Some(mut found) = store.find_last_erasure(&hash).await? else {
+        // The key may have been changed since.
+        let mut last = None;
+        for key in self.eraser.link_key.each() {
+            let found = store.find_last_erasure(&key.customer_hash(code)).await?;
+            last = last.into_iter().chain(found).max_by_key(|it| it.id);
+        }
+        let Some(mut found) = last else {
             return Err(ServiceError::FailedPrecondition {
                 reason: "NOT_ERASED",
                 message: "no erasure of this customer is on record".to_owned(),
             });
         };
         found.report = store.verify_erasure(&found, code).await?;
-        Ok(to_proto(&found))
+        Ok(self.told(&found))
+    }
+
+    /// With what the company does beside the program: it says for how long backups are kept.
+    fn told(&self, erasure: &Erasure) -> v1::Erasure {
+        let expire_time = erasure.finish_time.zip(self.backups_kept);
+        v1::Erasure {
+            backups_expire_time: expire_time.map(|(done, kept)| time::to_proto(done + kept)),
+            ..to_proto(erasure)
+        }
     }
 }
 
@@ -149,5 +170,6 @@ fn to_proto(erasure: &Erasure) -> v1::Erasure {
                 left_count: count(table.left),
             })
             .collect(),
+        backups_expire_time: None,
     }
 }

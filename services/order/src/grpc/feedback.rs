@@ -155,6 +155,7 @@ impl FeedbackService for FeedbackCalls {
             key,
             etag: String::new(),
             traceparent: countersign_runtime::telemetry::current_traceparent(),
+            life: None,
         };
         let outcome = self.0.deciding.run(known.order_id, &command, &call).await?;
         let said = match outcome.change.and_then(|change| change.feedback) {

@@ -35,7 +35,7 @@ impl App {
             .find_id(&caller, &request.get_ref().name)
             .await?;
         let order = self.deciding.get(id).await?;
-        Ok(Response::new(convert::order::to_proto(&order)))
+        Ok(Response::new(convert::order::to_proto_for(&caller, &order)))
     }
 
     pub(crate) async fn batch_get_orders(
@@ -63,7 +63,8 @@ impl App {
         {
             return Err(ServiceError::not_found(missing.resource_name()).into());
         }
-        let orders = found.iter().map(convert::order::to_proto).collect();
+        let shown = |order| convert::order::to_proto_for(&caller, order);
+        let orders = found.iter().map(shown).collect();
         Ok(Response::new(v1::BatchGetOrdersResponse { orders }))
     }
 
@@ -95,7 +96,11 @@ impl App {
             _ => String::new(),
         };
         Ok(Response::new(v1::ListOrdersResponse {
-            orders: found.items.iter().map(convert::order::to_proto).collect(),
+            orders: found
+                .items
+                .iter()
+                .map(|order| convert::order::to_proto_for(&caller, order))
+                .collect(),
             next_page_token,
         }))
     }
@@ -276,7 +281,7 @@ impl App {
             .map_err(ServiceError::from)?;
         let name = id.resource_name();
         Ok(Response::new(v1::OrderTrace {
-            order: Some(convert::order::to_proto(&order)),
+            order: Some(convert::order::to_proto_for(&caller, &order)),
             confirmations: rounds.iter().map(confirmation::to_proto).collect(),
             delivery_notes: notes
                 .iter()

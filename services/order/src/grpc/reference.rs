@@ -33,6 +33,8 @@ pub(crate) struct Reference {
     pub(crate) store: Store,
     pub(crate) eraser: Eraser,
     pub(crate) default_region: Option<countersign_domain::place::CountryCode>,
+    /// For how long the company keeps backups of the database, if it has said so.
+    pub(crate) backups_kept: Option<chrono::TimeDelta>,
 }
 
 /// The answers of an import.

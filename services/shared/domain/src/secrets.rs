@@ -1,6 +1,8 @@
 //! The customer's link and code. Neither is stored: both are made from a secret key, and the
 //! database keeps hashes only, so that a copy of it opens no order page (RELIABILITY, J-07).
 
+#[cfg(test)]
+mod change_tests;
 mod lookup;
 mod mail;
 mod partner;
@@ -28,6 +30,9 @@ pub const CODE_DIGITS: usize = 6;
 /// How many codes there are: all numbers of six digits, leading zeros included.
 const CODES: u64 = 1_000_000;
 
+/// How many link keys there may be: each of them signs what partners are told, and receivers look at ten signatures at most.
+pub const LINK_KEYS_MAX: usize = 5;
+
 /// Why a key or a code was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
@@ -37,16 +42,24 @@ pub enum SecretError {
         /// How many bytes were given.
         len: usize,
     },
+    /// There is none, or there are more than anybody needs.
+    #[error("must be 1 to {LINK_KEYS_MAX} keys, one a line, were {count}")]
+    KeyCount {
+        /// How many were given.
+        count: usize,
+    },
     /// What the customer typed is not a code.
     #[error("must be the 6 digits of the code, such as 042917")]
     NotACode,
 }
 
-/// The key that links and codes are made with. It is shown nowhere.
+/// The key that links and codes are made with, and those that are taken beside it while it is changed. Shown nowhere.
 #[derive(Clone)]
 pub struct LinkKey {
     // The keyed state, not the key: it is set up once and cannot fail afterwards.
     keyed: Hmac<Sha256>,
+    /// Keys that make nothing new; what was made with them is good all the same. They have no others of their own.
+    others: Vec<Self>,
 }
 
 impl LinkKey {
@@ -57,7 +70,35 @@ impl LinkKey {
             return Err(too_short);
         }
         let keyed = Hmac::new_from_slice(secret).map_err(|_| too_short)?;
-        Ok(Self { keyed })
+        Ok(Self {
+            keyed,
+            others: Vec::new(),
+        })
+    }
+
+    /// Takes several secrets, one a line: the first one makes what is new, and what was made with any of them is good.
+    pub fn read(secrets: &str) -> Result<Self, SecretError> {
+        let mut keys = secrets
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| Self::new(line.as_bytes()))
+            .collect::<Result<Vec<_>, _>>()?;
+        if !(1..=LINK_KEYS_MAX).contains(&keys.len()) {
+            return Err(SecretError::KeyCount { count: keys.len() });
+        }
+        let mut first = keys.remove(0);
+        first.others = keys;
+        Ok(first)
+    }
+
+    /// Each key by itself, the one that makes what is new first.
+    pub fn each(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// Whether there are others than the one that makes what is new.
+    pub const fn is_being_changed(&self) -> bool {
+        !self.others.is_empty()
     }
 
     /// HMAC-SHA256 over a purpose and fields of fixed length. The purposes are prefix-free by
@@ -86,9 +127,21 @@ impl LinkKey {
         URL_SAFE_NO_PAD.encode(self.mac("form", &[page_hash]))
     }
 
+    /// Whether that is what came back, from a page that any of the keys may have made.
+    pub fn form_token_matches(&self, page_hash: &[u8; 32], given: &str) -> bool {
+        self.each()
+            .any(|key| is_equal(&key.form_token(page_hash), given))
+    }
+
     /// What the browser keeps for the same purpose; a form counts only with both.
     pub fn form_cookie(&self, page_hash: &[u8; 32]) -> String {
         URL_SAFE_NO_PAD.encode(self.mac("form-cookie", &[page_hash]))
+    }
+
+    /// Whether that is what the browser kept.
+    pub fn form_cookie_matches(&self, page_hash: &[u8; 32], given: &str) -> bool {
+        self.each()
+            .any(|key| is_equal(&key.form_cookie(page_hash), given))
     }
 
     /// The six digits that the customer answers with in a confirmation round.
@@ -101,6 +154,19 @@ impl LinkKey {
             .fold(0_u64, |n, byte| (n << 8) | u64::from(*byte))
             % CODES;
         format!("{number:06}")
+    }
+
+    /// The code of a round that was opened with any of the keys, by the hash that is stored of it: what a reminder says must be
+    /// what the first message said.
+    pub fn stored_code(&self, order: OrderId, round: u32, stored: &[u8]) -> String {
+        let made_by = |key: &&Self| {
+            let code = key.confirmation_code(order, round);
+            equal_in_constant_time(&key.code_hash(order, round, &code), stored)
+        };
+        self.each()
+            .find(made_by)
+            .unwrap_or(self)
+            .confirmation_code(order, round)
     }
 
     /// What is stored of a code. It is keyed because a plain hash of six digits is found by
@@ -120,8 +186,10 @@ impl LinkKey {
     /// Whether what the customer typed is the code behind a stored hash. White space, hyphens
     /// and full-width digits are overlooked; the comparison takes the same time either way.
     pub fn code_matches(&self, order: OrderId, round: u32, typed: &str, stored: &[u8]) -> bool {
-        read_code(typed)
-            .is_ok_and(|code| equal_in_constant_time(&self.code_hash(order, round, &code), stored))
+        read_code(typed).is_ok_and(|code| {
+            self.each()
+                .any(|key| equal_in_constant_time(&key.code_hash(order, round, &code), stored))
+        })
     }
 }
 
@@ -167,170 +235,9 @@ pub fn equal_in_constant_time(one: &[u8], two: &[u8]) -> bool {
     one.ct_eq(two).into()
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::{BTreeSet, HashSet};
-
-    use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn key() -> LinkKey {
-        LinkKey::new(&[7; 32]).unwrap()
-    }
-
-    fn order(n: u128) -> OrderId {
-        OrderId::from_uuid(Uuid::from_u128(n))
-    }
-
-    #[test]
-    fn a_token_is_the_first_half_of_the_mac_over_purpose_order_and_generation() {
-        // Made independently: python3 -c 'import hmac,hashlib,base64; …
-        // hmac.new(b"\7"*32, b"link\0"+(1).to_bytes(16,"big")+(2).to_bytes(4,"big"), "sha256")'
-        assert_eq!(key().link_token(order(1), 2), "4bsER_F4kbkHkfFXhWG4Cg");
-        assert_eq!(key().confirmation_code(order(1), 2), "402955");
-    }
-
-    #[test]
-    fn tokens_have_22_url_safe_characters_and_differ() {
-        let mut seen = BTreeSet::new();
-        for n in 0..1_000 {
-            for generation in 1..=2 {
-                let token = key().link_token(order(n), generation);
-                assert!(is_link_token(&token), "{token}");
-                assert!(seen.insert(token));
-            }
-        }
-    }
-
-    #[test]
-    fn f_17_of_a_million_random_tokens_none_opens_one_of_ten_thousand_orders() {
-        let known: HashSet<[u8; 32]> = (0..10_000)
-            .map(|n| token_hash(&key().link_token(order(n), 1)))
-            .collect();
-        assert_eq!(known.len(), 10_000);
-        let mut rng = StdRng::seed_from_u64(17);
-        for _ in 0..1_000_000 {
-            let mut bytes = [0; 16];
-            rng.fill_bytes(&mut bytes);
-            let token = URL_SAFE_NO_PAD.encode(bytes);
-            assert!(!known.contains(&token_hash(&token)), "{token}");
-        }
-    }
-
-    #[test]
-    fn another_key_makes_another_token_and_code_hash() {
-        let other = LinkKey::new(&[8; 32]).unwrap();
-        assert_ne!(key().link_token(order(1), 1), other.link_token(order(1), 1));
-        assert_ne!(
-            key().code_hash(order(1), 1, "123456"),
-            other.code_hash(order(1), 1, "123456")
-        );
-    }
-
-    #[test]
-    fn form_token_and_cookie_belong_to_one_page_and_differ() {
-        let (one, other) = (token_hash("one"), token_hash("other"));
-        assert_eq!(key().form_token(&one), key().form_token(&one));
-        assert_ne!(key().form_token(&one), key().form_token(&other));
-        assert_ne!(key().form_token(&one), key().form_cookie(&one));
-        assert_ne!(key().form_cookie(&one), key().form_cookie(&other));
-    }
-
-    #[test]
-    fn codes_have_six_digits_and_spread_over_the_whole_range() {
-        let codes: Vec<String> = (0..10_000)
-            .map(|n| key().confirmation_code(order(n), 1))
-            .collect();
-        assert!(
-            codes
-                .iter()
-                .all(|c| c.len() == 6 && c.bytes().all(|b| b.is_ascii_digit()))
-        );
-        for first in '0'..='9' {
-            let share = codes.iter().filter(|c| c.starts_with(first)).count();
-            assert!(
-                (850..1_150).contains(&share),
-                "{share} codes begin with {first}"
-            );
-        }
-    }
-
-    #[test]
-    fn only_the_code_of_this_order_and_round_matches_its_hash() {
-        let (key, order_1) = (key(), order(1));
-        let code = key.confirmation_code(order_1, 1);
-        let stored = key.code_hash(order_1, 1, &code);
-        assert!(key.code_matches(order_1, 1, &code, &stored));
-        let spaced = format!(" {} {}\u{3000}", &code[..3], &code[3..]);
-        assert!(key.code_matches(order_1, 1, &spaced, &stored));
-        let full_width: String = code
-            .chars()
-            .map(|c| char::from_u32(0xFF10 + c.to_digit(10).unwrap()).unwrap())
-            .collect();
-        assert!(key.code_matches(order_1, 1, &full_width, &stored));
-        assert!(!key.code_matches(order_1, 2, &code, &stored));
-        assert!(!key.code_matches(order(2), 1, &code, &stored));
-        assert!(!key.code_matches(order_1, 1, "", &stored));
-        assert!(!key.code_matches(order_1, 1, &code, &[]));
-        let wrong = if code == "000000" { "000001" } else { "000000" };
-        assert!(!key.code_matches(order_1, 1, wrong, &stored));
-    }
-
-    #[test]
-    fn what_is_not_six_digits_is_no_code() {
-        for typed in [
-            "",
-            "12345",
-            "1234567",
-            "12345a",
-            "①②③④⑤⑥⑦",
-            "yes",
-            "１２３４５",
-            "१२३४५६",
-        ] {
-            assert_eq!(read_code(typed), Err(SecretError::NotACode), "{typed}");
-        }
-        assert_eq!(
-            read_code(&"1".repeat(1_000_000)),
-            Err(SecretError::NotACode)
-        );
-        assert_eq!(read_code("１２３ ４５６").unwrap(), "123456");
-    }
-
-    #[test]
-    fn a_short_key_is_refused_and_no_key_is_shown() {
-        assert_eq!(
-            LinkKey::new(&[1; 31]).unwrap_err(),
-            SecretError::KeyTooShort { len: 31 }
-        );
-        assert_eq!(format!("{:?}", key()), "LinkKey(***)");
-    }
-
-    #[test]
-    fn a_token_is_stored_as_its_sha_256() {
-        let stored = token_hash("abc");
-        assert_eq!(
-            stored[..8],
-            [0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea]
-        );
-        assert_eq!(
-            stored[24..],
-            [0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad]
-        );
-    }
-
-    #[test]
-    fn other_texts_have_not_the_shape_of_a_token() {
-        for text in [
-            "",
-            "abc",
-            "AAAAAAAAAAAAAAAAAAAAA=",
-            "AAAAAAAAAAAAAAAAAAAAAAA",
-            "AAAAAAAAAA/AAAAAAAAAAA",
-        ] {
-            assert!(!is_link_token(text), "{text}");
-        }
-    }
+fn is_equal(one: &str, two: &str) -> bool {
+    equal_in_constant_time(one.as_bytes(), two.as_bytes())
 }
+
+#[cfg(test)]
+mod tests;

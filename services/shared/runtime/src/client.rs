@@ -12,7 +12,11 @@ use http::{Uri, header::AUTHORIZATION};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use tokio::{io, net::TcpStream};
+use tokio::{
+    io::{self, AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::TlsConnector;
 use tonic::{
     Request, Status,
@@ -30,6 +34,8 @@ use crate::{
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a server may take to show what it speaks.
+const LOOK: Duration = Duration::from_secs(1);
 /// Pause between two looks at the file of a token.
 const TOKEN_AGE: Duration = Duration::from_secs(10);
 
@@ -143,6 +149,9 @@ pub async fn connect(url: &str, name: &str, client: &Client) -> anyhow::Result<C
         }
     }
     .with_context(|| format!("connect to {url}; is the service running there?"))?;
+    if let Some(secure) = secured_url(url).await {
+        anyhow::bail!("the service at {url} speaks TLS: call it by {secure}");
+    }
     Ok(InterceptedService::new(
         channel,
         Credentials::new(name, client)?,
@@ -176,6 +185,43 @@ fn prepared(url: &str, client: &Client) -> anyhow::Result<(Endpoint, Option<Dial
     Ok((endpoint.origin(uri), Some(dial)))
 }
 
+/// The URL to call instead when an unencrypted one leads to a server that speaks TLS. HTTP/2 would say no more than that the
+/// connection broke: such a server answers with an alert of TLS, whose first byte no answer of HTTP/2 has.
+async fn secured_url(url: &str) -> Option<String> {
+    const ALERT: u8 = 21;
+    let uri: Uri = url
+        .parse()
+        .ok()
+        .filter(|it: &Uri| it.scheme_str() == Some("http"))?;
+    let authority = uri.authority()?;
+    let address = format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(80));
+    let first = timeout(LOOK, async {
+        let mut stream = TcpStream::connect(&address).await.ok()?;
+        stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .ok()?;
+        stream.read_u8().await.ok()
+    });
+    (first.await.ok()?? == ALERT).then(|| format!("https://{authority}"))
+}
+
+/// Says of a server that answers otherwise than in TLS that it does.
+fn no_tls(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|it| it.downcast_ref());
+    if matches!(inner, Some(rustls::Error::InvalidMessage(_))) {
+        io::Error::other("what answers there does not speak TLS: call it by http://")
+    } else {
+        error
+    }
+}
+
+/// Looks whether the files can be read and what stands in them, without calling anybody.
+pub(crate) async fn check(client: &Client) -> anyhow::Result<()> {
+    config(client).await?;
+    Credentials::new("check", client).map(drop)
+}
+
 /// Makes encrypted connections.
 #[derive(Clone)]
 struct Dial {
@@ -193,8 +239,8 @@ impl Dial {
         let stream = TcpStream::connect(&*self.address).await?;
         stream.set_nodelay(true)?;
         let connector = TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(self.server_name.clone(), stream).await?;
-        Ok(TokioIo::new(stream))
+        let stream = connector.connect(self.server_name.clone(), stream).await;
+        Ok(TokioIo::new(stream.map_err(no_tls)?))
     }
 }
 
@@ -226,3 +272,6 @@ async fn config(client: &Client) -> anyhow::Result<ClientConfig> {
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,7 +201,9 @@ impl Config {
             }
         }
         let merged = layers.iter().cloned().fold(Figment::new(), Figment::merge);
-        let config: Self = merged.extract().map_err(|error| explain(error, &layers))?;
+        let mut config: Self = merged.extract().map_err(|error| explain(error, &layers))?;
+        let url = ["database".to_owned(), "url".to_owned()];
+        config.database.is_chosen = layers.iter().any(|layer| layer.origin_of(&url).is_some());
         config.validate()?;
         Ok(config)
     }

@@ -10,6 +10,7 @@ pub mod callers;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod files;
 pub mod health;
 pub mod lifecycle;
 pub mod load;

@@ -18,6 +18,7 @@ use crate::{
     entity::{
         audit_entries, audit_rules, commits, erasures, operator_acts, order_events, order_policies,
     },
+    erasures::reason_of,
     error::{During, StoreError},
     operator_acts::fingerprint,
     sealed::{ACTS_REASON, EVENTS_DETAILS},
@@ -202,12 +203,18 @@ impl Store {
                     .await
                     .during(DOING)?;
                 for row in rows {
-                    let hash = erasure_hash(
-                        row.id,
-                        &row.customer_hash,
-                        &row.actor,
-                        &row.reason,
-                        row.create_time,
+                    // What cannot be opened was changed: it can be brought to no hash.
+                    let hash = reason_of(&self.keys, &row).map_or_else(
+                        |_| Hash::default(),
+                        |reason| {
+                            erasure_hash(
+                                row.id,
+                                &row.customer_hash,
+                                &row.actor,
+                                &reason,
+                                row.create_time,
+                            )
+                        },
                     );
                     let kind = EntryKind::Erasure.as_str().to_owned();
                     hashes.insert((kind, row.id.to_string()), hash);

@@ -19,6 +19,7 @@ use crate::{
     error::{During, StoreError},
     feedback::put_feedback,
     intake::{OUTBOX, push_messages},
+    lives::Life,
     order_rows::{LINES, hold_count, push_line, queue_rank},
     requests::{RequestRecord, insert_request},
     rows::int,
@@ -40,6 +41,9 @@ pub struct SaveExtras {
     pub contact: Option<Contact>,
     /// As many as the change has messages.
     pub outbox_ids: Vec<Uuid>,
+    /// The process that does it by itself because a time has come: nothing is written in safe mode, or once the database lacks
+    /// what the process wrote.
+    pub life: Option<Life>,
 }
 
 /// What came of writing.
@@ -53,6 +57,8 @@ pub enum Saved {
     Repeated,
     /// Somebody else took the goods: read the stock and decide again.
     StockTaken,
+    /// The database may be an old copy: nothing happens by itself until staff have looked.
+    NotNow,
 }
 
 /// Carries an outcome that must not be committed through the transaction helper.
@@ -136,6 +142,11 @@ impl Store {
     ) -> Result<Step, StoreError> {
         let (backend, keys) = (self.backend(), &self.keys);
         let now = change.event.create_time;
+        if let Some(life) = &extras.life
+            && !self.look_in(transaction, Some(life)).await?.may_send()
+        {
+            return Ok(Step::Stop(Saved::NotNow));
+        }
         if let Some(request) = &extras.request {
             match insert_request(transaction, keys, request, now).await {
                 Err(error) if error.is_unique_violation() => {

@@ -20,8 +20,10 @@ use crate::{
     error::{During, StoreError},
     policies::{ReferenceKind, bump},
     rows::{cut, json_text},
+    sealed::ERASURES_REASON,
 };
 
+mod acts;
 mod check;
 mod obstacles;
 mod order;
@@ -29,10 +31,11 @@ mod record;
 mod scan;
 
 pub use obstacles::Obstacles;
+pub(crate) use record::reason_of;
 pub use record::{Erasure, ErasureReport, TableReport};
 
 use obstacles::obstacles;
-use record::erasure;
+use record::{erasure, report_of};
 
 const DOING: &str = "erase a customer";
 /// Orders of a batch; each is a transaction of its own.
@@ -112,7 +115,7 @@ impl Store {
             .during(DOING)?;
         if let Some(row) = before {
             return Ok(if row.customer_hash == new.customer_hash {
-                ErasureBegun::Begun(Box::new(erasure(row)?))
+                ErasureBegun::Begun(Box::new(erasure(&self.keys, row)?))
             } else {
                 ErasureBegun::OtherRequest
             });
@@ -152,7 +155,8 @@ impl Store {
             customer: new.customer.clone(),
             state: ErasureState::Replies.as_str().to_owned(),
             actor,
-            reason,
+            reason: String::new(),
+            sealed_reason: Some(ERASURES_REASON.seal_text(&self.keys, &id, &reason)?),
             report: json_text(DOING, &ErasureReport::default())?,
             create_time: now,
             finish_time: None,
@@ -164,15 +168,15 @@ impl Store {
         let mut commit = CommitRows::new(fresh_commit(now), now);
         commit.push_entry(EntryKind::Erasure, &id.to_string(), None, hash);
         commit.insert(transaction, self.backend()).await?;
-        Ok(ErasureBegun::Begun(Box::new(erasure(row)?)))
+        Ok(ErasureBegun::Begun(Box::new(erasure(&self.keys, row)?)))
     }
 
     /// Goes on with an erasure for one batch, and answers it as it stands then. Several processes may do so at once.
-    /// `link_hash` tells the hash of an order's link.
+    /// `link_hashes` tells the hashes that an order's link may have.
     pub async fn go_on_erasing(
         &self,
         id: ErasureId,
-        link_hash: &(dyn Fn(OrderId) -> [u8; 32] + Send + Sync),
+        link_hashes: &(dyn Fn(OrderId) -> Vec<[u8; 32]> + Send + Sync),
         now: DateTime<Utc>,
     ) -> Result<Option<Erasure>, StoreError> {
         let row = erasures::Entity::find_by_id(id.as_uuid())
@@ -180,12 +184,13 @@ impl Store {
             .await
             .during(DOING)?;
         let Some(row) = row else { return Ok(None) };
-        let current = erasure(row.clone())?;
+        let current = erasure(&self.keys, row.clone())?;
         match current.state {
             ErasureState::Done => return Ok(Some(current)),
             ErasureState::Replies => {
-                self.erase_loose_replies(&row).await?;
-                self.move_erasure(&row, ErasureState::Orders).await?;
+                if self.erase_loose_replies(&row, current.report).await? {
+                    self.move_erasure(&row, ErasureState::Orders).await?;
+                }
             }
             ErasureState::Orders => {
                 let found: Vec<(Uuid, String)> = orders::Entity::find()
@@ -206,7 +211,7 @@ impl Store {
                 for (order, state) in &found {
                     // One that came in while the erasure began is erased when it has come to its end.
                     if !open(state) {
-                        self.erase_order(&current, OrderId::from_uuid(*order), link_hash, now)
+                        self.erase_order(&current, OrderId::from_uuid(*order), link_hashes, now)
                             .await?;
                     }
                 }
@@ -264,7 +269,7 @@ impl Store {
         let mut report = self
             .check_erasure(id, &row.customer, row.create_time)
             .await?;
-        report.orders = erasure(row.clone())?.report.orders;
+        report.orders = report_of(row)?.orders;
         let left = report.left();
         let done = left == 0;
         let text = json_text(DOING, &report)?;
@@ -309,7 +314,7 @@ async fn count_order(transaction: &DatabaseTransaction, id: ErasureId) -> Result
         .await
         .during(DOING)?;
     let Some(row) = row else { return Ok(()) };
-    let mut report = erasure(row)?.report;
+    let mut report = report_of(&row)?;
     report.orders += 1;
     erasures::Entity::update_many()
         .set(erasures::ActiveModel {

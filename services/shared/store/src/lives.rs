@@ -1,4 +1,4 @@
-//! Signs of life of workers, by which an old copy of the database is recognised.
+//! Signs of life of workers and order services, by which an old copy of the database is recognised.
 
 use std::sync::{
     Arc,
@@ -27,23 +27,38 @@ const KEPT: TimeDelta = TimeDelta::days(7);
 const LIVES: Bulk = Bulk {
     operation: "write a sign of life",
     table: "lives",
-    columns: &["process", "beats", "start_time", "beat_time"],
+    columns: &["process", "beats", "start_time", "beat_time", "role"],
 };
+
+/// What a process does. Only the silence of workers is suspicious: an order service that is up says nothing about it.
+const WORKER: &str = "WORKER";
+/// See [`WORKER`].
+const ORDERS: &str = "ORDERS";
 
 /// One process, from its start to its end. Clones are the same life.
 #[derive(Clone, Debug)]
 pub struct Life {
     process: Uuid,
+    role: &'static str,
     /// What is known to be written.
     beats: Arc<AtomicI64>,
 }
 
 impl Life {
-    /// Under an id that no process has had before.
+    /// Of a worker, under an id that no process has had before.
     pub fn new(process: Uuid) -> Self {
         Self {
             process,
+            role: WORKER,
             beats: Arc::default(),
+        }
+    }
+
+    /// Of an order service, under an id that no process has had before.
+    pub fn of_orders(process: Uuid) -> Self {
+        Self {
+            role: ORDERS,
+            ..Self::new(process)
         }
     }
 
@@ -122,15 +137,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Option<Suspicion>, StoreError> {
         self.lock_safe_mode(transaction, now).await?;
-        let last = lives::Entity::find()
-            .order_by_desc(lives::Column::BeatTime)
-            .one(transaction)
-            .await
-            .during("find the last sign of life")?
-            .map(|row| LastSign {
-                time: row.beat_time,
-                closed: self.kind == DatabaseKind::Sqlite && row.end_time.is_some(),
-            });
+        let last = self.last_sign(transaction).await?;
         let suspicion = if wake.configured {
             Some(Suspicion::Configured)
         } else {
@@ -146,6 +153,32 @@ impl Store {
             .await
             .during("forget workers that are gone")?;
         Ok(suspicion)
+    }
+
+    async fn last_sign<C: ConnectionTrait>(
+        &self,
+        connection: &C,
+    ) -> Result<Option<LastSign>, StoreError> {
+        Ok(lives::Entity::find()
+            .filter(lives::Column::Role.eq(WORKER))
+            .order_by_desc(lives::Column::BeatTime)
+            .one(connection)
+            .await
+            .during("find the last sign of life")?
+            .map(|row| LastSign {
+                time: row.beat_time,
+                closed: self.kind == DatabaseKind::Sqlite && row.end_time.is_some(),
+            }))
+    }
+
+    /// What the silence of all workers is to be suspected of, if it lasts for longer than `silence_max`.
+    pub async fn silence(
+        &self,
+        silence_max: TimeDelta,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Suspicion>, StoreError> {
+        let last = self.last_sign(&self.db).await?;
+        Ok(at_start(last, Some(silence_max), now))
     }
 
     /// The next sign of life. When earlier ones are not there any more, safe mode is entered in the same transaction.
@@ -215,7 +248,13 @@ impl Store {
         beats: i64,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let row = vec![life.process.into(), beats.into(), now.into(), now.into()];
+        let row = vec![
+            life.process.into(),
+            beats.into(),
+            now.into(),
+            now.into(),
+            life.role.into(),
+        ];
         LIVES
             .upsert(
                 transaction,
@@ -274,7 +313,7 @@ impl Store {
         self.look_in(&self.db, life).await
     }
 
-    async fn look_in<C: ConnectionTrait>(
+    pub(crate) async fn look_in<C: ConnectionTrait>(
         &self,
         connection: &C,
         life: Option<&Life>,

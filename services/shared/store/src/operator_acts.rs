@@ -1,6 +1,6 @@
 //! What staff do, kept with who, when and why in the transaction that does it. A repeated call finds what it did before.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
@@ -8,7 +8,10 @@ use countersign_domain::{
     ids::DeliveryId,
     operator::{ActKind, ActOutcome},
 };
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, Value};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
+    sea_query::Expr,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
@@ -191,6 +194,38 @@ pub(crate) fn fingerprint(
     };
     let stored = at.hash("fingerprint", &row.fingerprint)?;
     Ok(keys.lookup().hidden(&row.request_hash, &stored))
+}
+
+/// An act of staff on a message that goes is found by its order from now on: an erasure must find it. `orders` by message.
+pub(crate) async fn note_orders(
+    transaction: &DatabaseTransaction,
+    orders: HashMap<Uuid, Uuid>,
+) -> Result<(), StoreError> {
+    const DOING: &str = "note the orders of acts";
+    let orders: HashMap<String, Uuid> = orders
+        .into_iter()
+        .map(|(message, order)| (DeliveryId::from_uuid(message).resource_name(), order))
+        .collect();
+    let acts: Vec<(Uuid, String)> = operator_acts::Entity::find()
+        .select_only()
+        .columns([operator_acts::Column::Id, operator_acts::Column::Subject])
+        .filter(operator_acts::Column::Subject.is_in(orders.keys().map(String::as_str)))
+        .into_tuple()
+        .all(transaction)
+        .await
+        .during(DOING)?;
+    for (act, subject) in acts {
+        operator_acts::Entity::update_many()
+            .col_expr(
+                operator_acts::Column::OrderId,
+                Expr::value(orders.get(&subject).copied()),
+            )
+            .filter(operator_acts::Column::Id.eq(act))
+            .exec(transaction)
+            .await
+            .during(DOING)?;
+    }
+    Ok(())
 }
 
 /// An earlier call with the same request id.

@@ -24,6 +24,7 @@ use crate::{
         access_refusals, attempts, deliveries, mailbox, orders, replies, requests, tracking_events,
     },
     error::{During, StoreError},
+    operator_acts::note_orders,
     rows::At,
 };
 
@@ -197,8 +198,7 @@ impl Store {
                 }
                 Retained::Deliveries => {
                     let messages = self.messages_of(of).await?;
-                    self.purge_messages(&superfluous(&messages), dry_run)
-                        .await?
+                    self.purge_messages(&superfluous(messages), dry_run).await?
                 }
                 _ => 0,
             };
@@ -284,16 +284,19 @@ impl Store {
     }
 
     /// Messages go with their tries.
-    async fn purge_messages(&self, ids: &[Uuid], dry_run: bool) -> Result<u64, StoreError> {
+    async fn purge_messages(&self, gone: &[Message], dry_run: bool) -> Result<u64, StoreError> {
         if dry_run {
-            return Ok(ids.len() as u64);
+            return Ok(gone.len() as u64);
         }
         let mut rows = 0;
-        for part in ids.chunks(KEYS_MAX) {
+        for part in gone.chunks(KEYS_MAX) {
             rows += self
                 .write(|transaction| {
-                    let part = padded(part.to_vec());
+                    let part = part.to_vec();
                     Box::pin(async move {
+                        let orders = part.iter().map(|it| (it.id, it.order)).collect();
+                        note_orders(transaction, orders).await?;
+                        let part = padded(part.iter().map(|it| it.id).collect());
                         attempts::Entity::delete_many()
                             .filter(attempts::Column::DeliveryId.is_in(part.clone()))
                             .exec(transaction)
@@ -365,6 +368,7 @@ fn is_closed(state: &str) -> bool {
         .is_ok_and(OrderState::is_terminal)
 }
 
+#[derive(Clone)]
 struct Message {
     id: Uuid,
     order: Uuid,
@@ -372,20 +376,19 @@ struct Message {
     state: DeliveryState,
 }
 
-fn superfluous(messages: &[Message]) -> Vec<Uuid> {
+fn superfluous(messages: Vec<Message>) -> Vec<Message> {
     let mut by_order: HashMap<Uuid, Vec<(u32, DeliveryState)>> = HashMap::new();
-    for it in messages {
+    for it in &messages {
         let standings = by_order.entry(it.order).or_default();
         standings.push((it.seq, it.state));
     }
     messages
-        .iter()
+        .into_iter()
         .filter(|it| {
             by_order
                 .get(&it.order)
                 .and_then(|standings| messages_below(standings))
                 .is_some_and(|below| it.seq < below)
         })
-        .map(|it| it.id)
         .collect()
 }

@@ -14,6 +14,7 @@ use crate::{
     error::{During, StoreError},
     operator_acts::{Acts, Entry},
     rows::{At, cut},
+    sealed::SAFE_MODE_REASON,
 };
 
 /// The one row.
@@ -47,7 +48,7 @@ impl Store {
             .one(&self.db)
             .await
             .during("read safe mode")?
-            .map(|row| read(&row))
+            .map(|row| self.read_safe_mode(row))
             .transpose()
     }
 
@@ -75,9 +76,11 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         self.lock_safe_mode(transaction, now).await?;
+        let reason = SAFE_MODE_REASON.seal_text(&self.keys, &ROW, &cut(&call.reason, 500))?;
         let turned = safe_mode::Entity::update_many()
             .col_expr(safe_mode::Column::State, state.as_str().into())
-            .col_expr(safe_mode::Column::Reason, cut(&call.reason, 500).into())
+            .col_expr(safe_mode::Column::Reason, "".into())
+            .col_expr(safe_mode::Column::SealedReason, reason.into())
             .col_expr(safe_mode::Column::ChangedBy, cut(&call.actor, 100).into())
             .col_expr(safe_mode::Column::SinceTime, now.into())
             .filter(safe_mode::Column::Id.eq(ROW))
@@ -128,17 +131,23 @@ impl Store {
             .during("lock safe mode")?;
         Ok(())
     }
-}
 
-fn read(row: &safe_mode::Model) -> Result<SafeMode, StoreError> {
-    let at = At {
-        table: "safe_mode",
-        row: &row.id,
-    };
-    Ok(SafeMode {
-        state: at.word("state", &row.state)?,
-        reason: row.reason.clone(),
-        changed_by: row.changed_by.clone(),
-        since_time: row.since_time,
-    })
+    fn read_safe_mode(&self, row: safe_mode::Model) -> Result<SafeMode, StoreError> {
+        let at = At {
+            table: "safe_mode",
+            row: &row.id,
+        };
+        Ok(SafeMode {
+            state: at.word("state", &row.state)?,
+            reason: match &row.sealed_reason {
+                // Whoever turned it last was an older program, if there are words in the clear.
+                Some(sealed) if row.reason.is_empty() => {
+                    SAFE_MODE_REASON.open_text(&self.keys, &row.id, sealed)?
+                }
+                _ => row.reason,
+            },
+            changed_by: row.changed_by,
+            since_time: row.since_time,
+        })
+    }
 }

@@ -155,8 +155,12 @@ pub(crate) const ACTS_REASON: SealedColumn = id_of("operator_acts", "reason").er
 pub(crate) const GATEWAYS_REASON: SealedColumn =
     keyed("gateways", "reason", &[KeyColumn::Text("name")]);
 
+pub(crate) const SAFE_MODE_REASON: SealedColumn =
+    keyed("safe_mode", "sealed_reason", &[KeyColumn::Number("id")]);
+pub(crate) const ERASURES_REASON: SealedColumn = id_of("erasures", "sealed_reason");
+
 /// All of them, for whoever goes through the whole database.
-pub(crate) const ALL: [&SealedColumn; 22] = [
+pub(crate) const ALL: [&SealedColumn; 24] = [
     &ORDERS_PRIORITY,
     &ORDERS_TERMS,
     &ORDERS_PROGRESS,
@@ -179,6 +183,8 @@ pub(crate) const ALL: [&SealedColumn; 22] = [
     &FEEDBACK_RESOLUTION,
     &ACTS_REASON,
     &GATEWAYS_REASON,
+    &SAFE_MODE_REASON,
+    &ERASURES_REASON,
 ];
 
 impl SealedColumn {

@@ -99,6 +99,69 @@ async fn l_05_an_old_copy_of_the_database_is_recognised_by_a_running_worker_and_
 }
 
 #[tokio::test]
+async fn l_05_an_order_service_remembers_too_and_its_signs_hide_no_silence_of_workers() {
+    let silence = TimeDelta::minutes(15);
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let orders = Life::of_orders(Uuid::from_u128(100));
+        let first = async |life: &Life| {
+            let (now, call) = (store.now().await.unwrap(), call(store, "system", "").await);
+            let wake = Wake::default();
+            store.begin_life(life, wake, &call, now).await.unwrap()
+        };
+        let silent = async || {
+            let now = store.now().await.unwrap();
+            store.silence(silence, now).await.unwrap()
+        };
+        assert_eq!(first(&orders).await, None);
+        assert_eq!(silent().await, None, "a new database");
+        begin(store, 1, false).await;
+        database.save().await;
+        assert_eq!(beat(store, &orders).await, Beat::Kept);
+
+        database.restore().await;
+        let look = store.look(Some(&orders)).await.unwrap();
+        assert!(look.went_back && !look.may_send());
+        assert_eq!(beat(store, &orders).await, Beat::WentBack);
+        assert!(store.look(None).await.unwrap().safe_mode);
+        assert!(turn(store, SafeModeState::Off, "carriers were asked").await);
+
+        // All of it is started anew on an old copy, the order service first: it waits for a worker, which finds the silence.
+        store.shift_clock(TimeDelta::minutes(20));
+        let again = Life::of_orders(Uuid::from_u128(101));
+        let found = Some(Suspicion::Silence { minutes: 20 });
+        assert_eq!(silent().await, found);
+        assert_eq!(first(&again).await, None);
+        assert_eq!(silent().await, found, "its own sign is none of a worker");
+        let (_, suspicion) = begin(store, 2, false).await;
+        assert_eq!(suspicion, found);
+        assert_eq!(silent().await, None);
+        assert!(!store.look(Some(&again)).await.unwrap().may_send());
+    }
+}
+
+#[tokio::test]
+async fn j_07_why_safe_mode_was_turned_is_sealed_and_what_an_older_program_wrote_is_read() {
+    const WORDS: &str = "the canary of row 7 sent twice";
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        assert!(turn(store, SafeModeState::On, WORDS).await);
+        let switch = store.find_safe_mode().await.unwrap().unwrap();
+        assert_eq!(switch.reason, WORDS);
+        for column in ["reason", "sealed_reason"] {
+            let sql = format!("SELECT {column} AS b FROM safe_mode");
+            let stored = database.bytes(&sql).await;
+            let text = String::from_utf8_lossy(&stored).into_owned();
+            assert!(!text.contains("canary"), "{column}: {text}");
+        }
+        let older = "UPDATE safe_mode SET reason = 'by an older program'";
+        database.execute(older).await;
+        let switch = store.find_safe_mode().await.unwrap().unwrap();
+        assert_eq!(switch.reason, "by an older program");
+    }
+}
+
+#[tokio::test]
 async fn a_shop_on_one_machine_may_close_for_the_night_and_the_configuration_may_want_safe_mode() {
     for database in TestDatabase::all().await {
         let store = &database.store;

@@ -129,7 +129,9 @@ async fn j_01_only_a_certificate_of_ours_that_is_good_and_names_a_caller_opens_t
         Ok(connection) => call(&connection, "/countersign.v1.OrderService/ListOrders").await,
         Err(error) => Err(Status::unavailable(format!("{error:#}"))),
     };
-    assert!(refused.is_err());
+    let refused = refused.unwrap_err();
+    let wanted = format!("call it by https://{}", replica.address);
+    assert!(refused.message().contains(&wanted), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -244,6 +244,70 @@ async fn j_02_lists_and_watches_hold_ones_own_orders_only() {
     assert_eq!(heard.order, made);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn j_02_a_probable_duplicate_of_another_caller_is_named_to_staff_only() {
+    let system = System::sqlite().await;
+    let authority = Authority::new("ours");
+    let folder = Folder::new();
+    let callers = folder.callers(
+        &authority,
+        &[
+            ("shop", &["ORDER_WRITER"]),
+            ("rival", &["ORDER_WRITER"]),
+            ("desk", &["AGENT"]),
+        ],
+    );
+    let gate = gate(&callers).await;
+    let replica = Replica::start_behind(system.store.clone(), gate).await;
+    let mut shop = orders_as(&replica, &folder, &authority, "shop").await;
+    let mut rival = orders_as(&replica, &folder, &authority, "rival").await;
+    let mut desk = orders_as(&replica, &folder, &authority, "desk").await;
+    let like = |customer: &'static str| {
+        order_builder().with(|order| order.customer = format!("customers/{customer}"))
+    };
+    let made = shop.create_order(like("TWICE-1").request()).await.unwrap();
+    let first = made.into_inner().name;
+    let id = first.trim_start_matches("orders/").to_owned();
+
+    // The rival hears that there is one, by whatever call, and not which.
+    let made = rival.create_order(like("TWICE-1").request()).await.unwrap();
+    let second = made.into_inner();
+    let duplicate = |order: &v1::Order| {
+        let found = order.findings.iter();
+        found
+            .clone()
+            .find(|it| it.rule == "probable-duplicate")
+            .cloned()
+    };
+    let finding = duplicate(&second).unwrap();
+    assert!(finding.message.contains("another caller"), "{finding:?}");
+    let name = second.name.clone();
+    let get = v1::GetOrderRequest { name: name.clone() };
+    let trace = v1::GetOrderTraceRequest { name: name.clone() };
+    let shown = [
+        format!("{second:?}"),
+        format!("{:?}", rival.get_order(get.clone()).await.unwrap()),
+        format!("{:?}", rival.get_order_trace(trace).await.unwrap()),
+        format!(
+            "{:?}",
+            rival.list_orders(v1::ListOrdersRequest::default()).await
+        ),
+    ];
+    for text in shown {
+        assert!(!text.contains(&id), "{text}");
+    }
+    // Staff see which.
+    let seen = desk.get_order(get).await.unwrap().into_inner();
+    assert_eq!(duplicate(&seen).unwrap().related_order, first);
+
+    // One's own is named to oneself.
+    let made = shop.create_order(like("TWICE-2").request()).await.unwrap();
+    let third = made.into_inner().name;
+    let made = shop.create_order(like("TWICE-2").request()).await.unwrap();
+    let finding = duplicate(&made.into_inner()).unwrap();
+    assert!(finding.message.contains(&third), "{finding:?}");
+}
+
 async fn list(client: &mut Orders, order_by: &str) -> BTreeSet<String> {
     let request = v1::ListOrdersRequest {
         order_by: order_by.to_owned(),

@@ -32,15 +32,29 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// Between two orders of a caller: one worker must send what eight callers order.
 const PACE: Duration = Duration::from_millis(100);
 
-/// A server that keeps every commit on disk. It ends with the test.
-struct OwnServer {
-    url: String,
+/// A server of the test's own. It ends with the test.
+pub(super) struct OwnServer {
+    pub(super) url: String,
+    /// What starts and stops it.
+    script: &'static str,
 }
 
 impl OwnServer {
+    /// A MySQL that keeps every commit on disk.
     fn start() -> Self {
-        let url = script(&["start", "--durable"]);
-        Self { url }
+        let name = "mysql-server";
+        let url = script(name, &["start", "--durable"]);
+        Self { url, script: name }
+    }
+
+    /// One whose data lie on a small file system.
+    pub(super) fn start_on_disk(kind: &str, size: &str) -> Self {
+        let name = match kind {
+            "mysql" => "mysql-server",
+            _ => "mariadb-server",
+        };
+        let url = script(name, &["start", "--disk", size]);
+        Self { url, script: name }
     }
 
     async fn signal(&self, signal: Signal) {
@@ -49,22 +63,25 @@ impl OwnServer {
     }
 
     /// Beside the callers: they must not wait for a server that takes its time to start.
-    async fn tell(&self, what: &'static str) -> String {
-        let url = self.url.clone();
-        let telling = tokio::task::spawn_blocking(move || script(&[what, &url]));
+    pub(super) async fn tell(&self, what: &'static str) -> String {
+        let (url, name) = (self.url.clone(), self.script);
+        let telling = tokio::task::spawn_blocking(move || script(name, &[what, &url]));
         telling.await.unwrap()
     }
 }
 
 impl Drop for OwnServer {
     fn drop(&mut self) {
-        script(&["stop", &self.url]);
+        script(self.script, &["stop", &self.url]);
     }
 }
 
-fn script(arguments: &[&str]) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/mysql-server");
-    let output = Command::new(path).args(arguments).output().unwrap();
+fn script(name: &str, arguments: &[&str]) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
+    let output = Command::new(folder.join(name))
+        .args(arguments)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()

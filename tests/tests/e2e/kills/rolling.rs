@@ -67,12 +67,13 @@ async fn l_01_l_02_workers_restarted_one_by_one_under_load_send_everything_once(
 }
 
 /// What a later version's migration does: adds, and nothing else.
-const LATER_STEPS: [&str; 5] = [
+const LATER_STEPS: [&str; 6] = [
     "ALTER TABLE orders ADD COLUMN later_step VARCHAR(20) NOT NULL DEFAULT ''",
     "CREATE INDEX ix_orders_later_step ON orders (later_step, id)",
     "ALTER TABLE deliveries ADD COLUMN later_step INT NOT NULL DEFAULT 0",
     "CREATE INDEX ix_deliveries_later_step ON deliveries (later_step, id)",
     "CREATE TABLE later_step (id INT NOT NULL PRIMARY KEY)",
+    "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_later_step', 0)",
 ];
 
 /// The settings that stand for the next version.

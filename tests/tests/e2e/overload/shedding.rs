@@ -105,5 +105,7 @@ async fn k_03_an_order_whose_time_is_over_in_the_queue_is_not_written_and_counte
     telemetry.shutdown().await;
     let counted = collector.counted("deadlines_exceeded_total", "intake");
     assert_eq!(counted, 20, "found before they were written");
+    let twice = collector.counted("deadlines_exceeded_total", "running");
+    assert_eq!(twice, 0, "each is counted once");
     lifecycle.shutdown();
 }

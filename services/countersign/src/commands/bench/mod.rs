@@ -7,6 +7,7 @@
 mod backlog;
 mod carriers;
 mod claim;
+mod compare;
 mod load;
 mod messages;
 mod orders;
@@ -35,6 +36,8 @@ pub(crate) enum Bench {
     Claim(ClaimArgs),
     /// What many times the peak does to intake: how much is still taken in, how fast the rest is refused, in how much memory.
     Overload(OverloadArgs),
+    /// Whether the time of a comparison tells where two secrets first differ.
+    Compare(CompareArgs),
     /// The calls of `bench overload`.
     #[command(hide = true)]
     Storm(StormArgs),
@@ -158,6 +161,17 @@ pub(crate) struct OverloadArgs {
     json: Option<PathBuf>,
 }
 
+/// Settings of `bench compare`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Samples of each kind.
+    #[arg(long, default_value_t = 1_000_000)]
+    samples: u64,
+    /// Which kind's turn it is follows from this.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
 /// Settings of the storm.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StormArgs {
@@ -184,6 +198,7 @@ impl Bench {
             Self::Messages(args) => messages::run(args).await?,
             Self::Claim(args) => claim::run(args).await?,
             Self::Overload(args) => overload::run(args).await?,
+            Self::Compare(args) => compare::run(args)?,
             Self::Storm(args) => storm::run(args).await?,
             Self::Carriers => carriers::run().await?,
         }

@@ -59,7 +59,9 @@ static RSA: LazyLock<TestKey> = LazyLock::new(|| {
     }
 });
 
-static ED25519: LazyLock<TestKey> = LazyLock::new(|| {
+static ED25519: LazyLock<TestKey> = LazyLock::new(ed25519);
+
+fn ed25519() -> TestKey {
     let private = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).unwrap();
     let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(private.as_ref()).unwrap();
     let public = key.public_key().as_ref();
@@ -67,14 +69,18 @@ static ED25519: LazyLock<TestKey> = LazyLock::new(|| {
         pem: pem(private.as_ref()),
         record: format!("v=DKIM1; k=ed25519; p={}", STANDARD.encode(public)),
     }
-});
+}
 
 fn signing(sink: &MailSink, key: &TestKey) -> EmailSender {
+    signing_as(sink, "k1", key)
+}
+
+fn signing_as(sink: &MailSink, selector: &str, key: &TestKey) -> EmailSender {
     let mut config = plain(sink);
     config.reply_to = Some("service@hua.example".to_owned());
     config.dkim = Some(DkimConfig {
         domain: "hua.example".to_owned(),
-        selector: "k1".to_owned(),
+        selector: selector.to_owned(),
         private_key: SecretString::from(key.pem.as_str()),
     });
     EmailSender::try_new(config).unwrap()
@@ -106,12 +112,20 @@ impl<V: Clone> ResolverCache<Box<str>, V> for Dns<V> {
 }
 
 async fn verdict(message: &[u8], key: &TestKey) -> Vec<DkimResult> {
+    verdict_by(message, &[("k1", key)]).await
+}
+
+/// What somebody says who finds these keys under their selectors.
+async fn verdict_by(message: &[u8], published: &[(&str, &TestKey)]) -> Vec<DkimResult> {
     let authenticator =
         MessageAuthenticator::new(ResolverConfig::default(), ResolverOpts::default()).unwrap();
-    let record = Arc::new(DomainKey::parse(key.record.as_bytes()).unwrap());
     let dns = Dns(Mutex::new(HashMap::new()));
-    for name in ["k1._domainkey.hua.example.", "k1._domainkey.hua.example"] {
-        dns.insert(name.into(), Txt::DomainKey(record.clone()), Instant::now());
+    for (selector, key) in published {
+        let record = Arc::new(DomainKey::parse(key.record.as_bytes()).unwrap());
+        let name = format!("{selector}._domainkey.hua.example");
+        for name in [format!("{name}."), name] {
+            dns.insert(name.into(), Txt::DomainKey(record.clone()), Instant::now());
+        }
     }
     let parsed = AuthenticatedMessage::parse(message).unwrap();
     let parameters = Parameters::new(&parsed).with_txt_cache(&dns);
@@ -234,5 +248,31 @@ async fn e_04_a_signed_letter_is_the_same_letter_when_it_is_sent_again() {
         assert_sent(&send(&sender, &again(&message)).await);
         let mails = sink.mails();
         assert_eq!(mails[0].wire, mails[1].wire);
+    }
+}
+
+#[tokio::test]
+async fn j_11_ten_changes_of_the_dkim_key_leave_no_letter_unverified() {
+    let sink = MailSink::start();
+    let keys: Vec<(String, TestKey)> = (0..=10).map(|n| (format!("k{n}"), ed25519())).collect();
+    for pair in keys.windows(2) {
+        // Both are published while one takes over from the other; letters that are on their way were signed with either.
+        let published: Vec<(&str, &TestKey)> = pair
+            .iter()
+            .map(|(name, key)| (name.as_str(), key))
+            .collect();
+        for (selector, key) in &published {
+            let sender = signing_as(&sink, selector, key);
+            for message in [letter(), letter_with("one more")] {
+                let mail = received(&sink, &sender, &message).await;
+                let read = verdict_by(&mail.message(), &published).await;
+                assert_eq!(read, [DkimResult::Pass], "{selector}");
+            }
+        }
+        // A selector that was taken out too early would be missed.
+        let sender = signing_as(&sink, published[0].0, published[0].1);
+        let mail = received(&sink, &sender, &letter()).await;
+        let early = verdict_by(&mail.message(), &published[1..]).await;
+        assert_ne!(early, [DkimResult::Pass]);
     }
 }

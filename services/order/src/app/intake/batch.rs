@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Duration, Utc};
 use countersign_domain::{
+    audit::Duplicate,
     decide::{self, Context, Facts},
     secrets::token_hash,
     stock_book::StockBook,
@@ -130,7 +131,10 @@ impl Deciding {
             .filter(|like| {
                 like.caller != new.caller || like.client_reference != new.client_reference
             })
-            .map(|like| like.id);
+            .map(|like| Duplicate {
+                order: like.id,
+                own: like.caller == new.caller,
+            });
         let context = Context {
             now: facts.now,
             actor: &new.caller,

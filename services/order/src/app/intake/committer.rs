@@ -102,8 +102,13 @@ impl Committer {
         let (given_up, going): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|it| it.is_given_up(now));
         for waiting in given_up {
-            self.metrics.expired("intake");
+            if let Some(stage) = waiting.expiry.count() {
+                self.metrics.expired(stage);
+            }
             waiting.reply.send(Err(ServiceError::DeadlineExceeded)).ok();
+        }
+        for it in &going {
+            it.expiry.taken();
         }
         going
     }

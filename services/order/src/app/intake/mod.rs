@@ -18,7 +18,7 @@ use countersign_runtime::{
     config::{self, Limits},
     load::{
         LoadMetrics,
-        deadline::Deadline,
+        deadline::{Deadline, Expiry},
         quota::{Quota, Quotas},
         refusal::Refused,
     },
@@ -62,6 +62,7 @@ struct Waiting {
     reply: oneshot::Sender<Result<Accepted, ServiceError>>,
     /// Until when; rows of a stream wait as long as it takes.
     deadline: Option<Deadline>,
+    expiry: Expiry,
 }
 
 impl Waiting {
@@ -117,7 +118,9 @@ impl Intake {
             submission,
             reply,
             deadline,
+            expiry: Expiry::current(),
         };
+        waiting.expiry.queued();
         self.queue.try_send(waiting).map_err(|error| {
             self.flow.leave(1);
             match error {

@@ -61,6 +61,7 @@ impl App {
             traceparent: countersign_runtime::telemetry::current_traceparent(),
             caller,
             etag: String::new(),
+            life: None,
         };
         let actor = if actor.is_empty() {
             call.caller.name().to_owned()

@@ -225,7 +225,21 @@ impl Rule {
             customer_message: self.customer_message.fill(record),
             hold: self.definition.hold,
             waived: false,
+            foreign_order: scope
+                .input
+                .duplicate_of
+                .filter(|it| !it.own && self.is_about_duplicates())
+                .map(|it| it.order),
         }
+    }
+
+    fn is_about_duplicates(&self) -> bool {
+        let AuditRule {
+            expression,
+            message,
+            ..
+        } = &self.definition;
+        expression.contains("duplicate") || message.contains("duplicate_of")
     }
 
     /// What is found when the rule itself does not work on this order.

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::{AuditInput, LineFacts, fact::Fact};
+use super::{AuditInput, Duplicate, LineFacts, fact::Fact};
 use crate::{
     line::OrderLine,
     money::Money,
@@ -72,7 +72,7 @@ facts! { ORDER_FACTS, fn order_fact(input: &'a AuditInput<'a>):
     "place_time" => input.order.terms.place_time.unwrap_or(input.order.create_time),
     "create_time" => input.order.create_time,
     "is_duplicate" => input.duplicate_of.is_some(),
-    "duplicate_of" => input.duplicate_of.map(|id| id.resource_name()),
+    "duplicate_of" => input.duplicate_of.map(Duplicate::shown),
     "has_handler" => input.order.handler.is_some(),
     "annotations" => &input.order.terms.annotations,
 }

@@ -79,6 +79,9 @@ pub struct Finding {
     /// Accepted by a member of staff.
     #[serde(default)]
     pub waived: bool,
+    /// An order that another caller brought in and that it is about: for staff, not for this order's caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_order: Option<OrderId>,
 }
 
 /// A rule that every order of its types is held against. Rules are data: see `audit/default_rules.json`.
@@ -122,6 +125,26 @@ const fn yes() -> bool {
     true
 }
 
+/// An order that another one looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duplicate {
+    /// Which.
+    pub order: OrderId,
+    /// Brought in by the same caller. Nobody is told of the orders of others, be it by a finding.
+    pub own: bool,
+}
+
+impl Duplicate {
+    /// As messages name it.
+    fn shown(self) -> String {
+        if self.own {
+            self.order.resource_name()
+        } else {
+            "an order that another caller brought in".to_owned()
+        }
+    }
+}
+
 /// What an order is held against.
 #[derive(Clone, Copy, Debug)]
 pub struct AuditInput<'a> {
@@ -134,7 +157,7 @@ pub struct AuditInput<'a> {
     /// What is known about each line's goods; as many as the order has lines.
     pub lines: &'a [LineFacts],
     /// An order of the last day with the same customer, goods and total under another reference.
-    pub duplicate_of: Option<OrderId>,
+    pub duplicate_of: Option<Duplicate>,
     /// Time of the database.
     pub now: DateTime<Utc>,
 }

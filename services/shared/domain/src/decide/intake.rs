@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Change, Context, Refusal, RoundRequest, amend::owed_minor, confirmation::ask};
 use crate::{
-    audit::{AuditInput, Finding, LineFacts, RuleSet, Severity},
+    audit::{AuditInput, Duplicate, Finding, LineFacts, RuleSet, Severity},
     catalog::{Price, Product, StockDelta, list_price},
     customer::Customer,
     event::{EventKind, MessageDetails, MessageKind},
@@ -127,7 +127,7 @@ pub struct Facts<'a> {
     /// What can be promised; what is promised is taken out of it.
     pub stock: &'a mut StockBook,
     /// A like order of the last day under another reference.
-    pub duplicate_of: Option<OrderId>,
+    pub duplicate_of: Option<Duplicate>,
     /// Makes links and codes.
     pub link_key: &'a LinkKey,
     /// Makes the ids of holds that rules lay.

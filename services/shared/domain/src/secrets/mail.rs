@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use data_encoding::BASE32_NOPAD;
 use uuid::Uuid;
 
-use super::{LinkKey, equal_in_constant_time};
+use super::{LinkKey, is_equal};
 use crate::ids::DeliveryId;
 
 /// How many characters a bounce token has: with a short name before it, it fits into the 64 of a local part.
@@ -42,8 +42,9 @@ impl LinkKey {
         let (generation, _) = rest.split_at_checked(BOUNCE_BYTES.1)?;
         let id = DeliveryId::from_uuid(Uuid::from_slice(id).ok()?);
         let generation = u32::from_be_bytes(generation.try_into().ok()?);
-        let ours = self.bounce_token(id, generation);
-        equal_in_constant_time(ours.as_bytes(), token.to_ascii_lowercase().as_bytes())
+        let token = token.to_ascii_lowercase();
+        self.each()
+            .any(|key| is_equal(&key.bounce_token(id, generation), &token))
             .then_some((id, generation))
     }
 
@@ -63,8 +64,9 @@ impl LinkKey {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (hash, _) = bytes.split_at_checked(UNSUBSCRIBE_BYTES.0)?;
         let hash: [u8; 32] = hash.try_into().ok()?;
-        let ours = self.unsubscribe_token(&hash);
-        equal_in_constant_time(ours.as_bytes(), token.as_bytes()).then_some(hash)
+        self.each()
+            .any(|key| is_equal(&key.unsubscribe_token(&hash), token))
+            .then_some(hash)
     }
 }
 

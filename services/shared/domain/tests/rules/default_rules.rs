@@ -4,11 +4,10 @@ use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 use chrono::TimeDelta;
 use countersign_domain::{
-    audit::{Severity, default_rules},
+    audit::{Duplicate, Severity, default_rules},
     catalog::Product,
     decide::derive_state,
     hold::HoldReason,
-    ids::OrderId,
     order::{OrderState, PaymentMethod, TimeWindow, TransactionType},
     phone::PhoneNumber,
 };
@@ -236,8 +235,13 @@ const CASES: &[(&str, &str, Change, Change)] = &[
     (
         "probable-duplicate",
         "ECOMMERCE",
-        |case| case.duplicate_of = Some(case.order.id),
-        |case| case.duplicate_of = None::<OrderId>,
+        |case| {
+            case.duplicate_of = Some(Duplicate {
+                order: case.order.id,
+                own: true,
+            });
+        },
+        |case| case.duplicate_of = None,
     ),
 ];
 

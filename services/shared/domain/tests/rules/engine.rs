@@ -171,6 +171,7 @@ fn an_expression_over_line_is_held_against_each_line() {
         customer_message: goods.into(),
         hold: Some(HoldReason::Other),
         waived: false,
+        foreign_order: None,
     };
     assert_eq!(
         findings,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::{
-    audit::{AuditInput, AuditRule, Finding, LineFacts, RuleSet, default_rules},
+    audit::{AuditInput, AuditRule, Duplicate, Finding, LineFacts, RuleSet, default_rules},
     catalog::{Product, ProductProfile},
     customer::{Customer, CustomerProfile},
     decide::{Given, NewLine, NewOrder},
@@ -153,7 +153,7 @@ pub(crate) struct Case {
     pub(crate) customer: Option<Customer>,
     pub(crate) policy: OrderPolicy,
     pub(crate) lines: Vec<LineFacts>,
-    pub(crate) duplicate_of: Option<OrderId>,
+    pub(crate) duplicate_of: Option<Duplicate>,
     pub(crate) now: DateTime<Utc>,
 }
 

@@ -31,10 +31,12 @@ pub enum LinkKeyError {
 }
 
 impl Links {
+    /// How many keys there may be: each of them signs what partners are told, and receivers look at ten signatures at most.
+    pub const KEYS_MAX: usize = 5;
     /// A shorter key could be guessed.
     pub const MIN_KEY_BYTES: usize = 32;
 
-    /// The configured key. Without one (a development machine; [`super::Config::validate`] refuses that next to a
+    /// The configured keys, one a line. Without one (a development machine; [`super::Config::validate`] refuses that next to a
     /// database server) the key in `kept`, by custom `./var/link.key`, which is made from `fresh` random bytes when it
     /// does not exist and is readable by its owner only.
     pub fn key_or_create(

@@ -28,6 +28,9 @@ pub struct Database {
     pub url_file: Option<PathBuf>,
     /// Connections that one process may hold.
     pub max_connections: u32,
+    /// Whether anybody has said which database; if not, `url` is what `countersign up` makes for itself.
+    #[serde(skip)]
+    pub is_chosen: bool,
 }
 
 impl Default for Database {
@@ -36,6 +39,7 @@ impl Default for Database {
             url: SecretString::from("sqlite://./var/countersign.db?mode=rwc"),
             url_file: None,
             max_connections: 32,
+            is_chosen: false,
         }
     }
 }
@@ -52,6 +56,9 @@ pub struct Order {
     pub batch_orders_max: usize,
     /// The country, in two letters of ISO 3166, of telephone numbers that are written without one.
     pub default_region: String,
+    /// Days for which backups of the database are kept: an erasure tells until when they still hold what it erased. The
+    /// program keeps no backups.
+    pub backups_kept_days: Option<u32>,
 }
 
 impl Default for Order {
@@ -61,6 +68,7 @@ impl Default for Order {
             committers: 2,
             batch_orders_max: 128,
             default_region: "CN".to_owned(),
+            backups_kept_days: None,
         }
     }
 }
@@ -242,10 +250,11 @@ impl Gateway {
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Links {
-    /// At least 32 bytes, the same for every process. Changing it voids the links that customers hold.
+    /// At least 32 bytes, the same for every process; several ones stand one a line. The first makes links, codes and
+    /// partners' secrets; what was made with any of them is good.
     #[serde(serialize_with = "redact::optional_secret")]
     pub key: Option<SecretString>,
-    /// A file that holds the key, instead of `key`.
+    /// A file that holds the keys, instead of `key`.
     pub key_file: Option<PathBuf>,
 }
 

@@ -76,10 +76,13 @@ impl Config {
             "must be at least 1",
         );
         if let Some(key) = &self.links.key {
+            let lines = key.expose_secret().lines();
+            let keys: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
             problems.unless(
-                key.expose_secret().len() >= Links::MIN_KEY_BYTES,
+                (1..=Links::KEYS_MAX).contains(&keys.len())
+                    && keys.iter().all(|key| key.len() >= Links::MIN_KEY_BYTES),
                 "links.key",
-                "must have at least 32 bytes",
+                "must have at least 32 bytes; several keys, five at most, stand one a line",
             );
         } else {
             problems.unless(
@@ -119,6 +122,13 @@ impl Config {
             region.len() == 2 && region.iter().all(u8::is_ascii_uppercase),
             "order.default_region",
             "must be a country in two capital letters, such as CN",
+        );
+        problems.unless(
+            order
+                .backups_kept_days
+                .is_none_or(|days| (1..=3_650).contains(&days)),
+            "order.backups_kept_days",
+            "must be from 1 to 3650",
         );
     }
 

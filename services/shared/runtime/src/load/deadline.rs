@@ -1,6 +1,12 @@
 //! Until when an answer is of any use.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 
 use http::HeaderMap;
 use tokio::time::Instant;
@@ -17,6 +23,56 @@ const WAY_BACK_MAX: Duration = Duration::from_millis(20);
 
 tokio::task_local! {
     static CURRENT: Deadline;
+    static EXPIRY: Expiry;
+}
+
+/// What a call is doing whose time may pass: that it has passed is found at two places, and counted at one. Clones are the
+/// same call.
+#[derive(Clone, Debug, Default)]
+pub struct Expiry(Arc<AtomicU8>);
+
+/// It is carried out.
+const RUNNING: u8 = 0;
+/// It waits for its turn among the orders.
+const QUEUED: u8 = 1;
+/// Somebody has counted it.
+const COUNTED: u8 = 2;
+
+impl Expiry {
+    /// Of the call that is being carried out; of nobody's call outside of one.
+    pub fn current() -> Self {
+        EXPIRY.try_with(Clone::clone).unwrap_or_default()
+    }
+
+    /// It begins to wait among the orders.
+    pub fn queued(&self) {
+        self.turn(RUNNING, QUEUED);
+    }
+
+    /// It has waited; from now on it costs the database something.
+    pub fn taken(&self) {
+        self.turn(QUEUED, RUNNING);
+    }
+
+    fn turn(&self, from: u8, to: u8) {
+        self.0
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .ok();
+    }
+
+    /// Its time is over: what it was doing, for whoever asks first.
+    pub fn count(&self) -> Option<&'static str> {
+        match self.0.swap(COUNTED, Ordering::AcqRel) {
+            COUNTED => None,
+            QUEUED => Some("intake"),
+            _ => Some("running"),
+        }
+    }
+
+    /// Work whose [`Self::current`] is this one.
+    pub(super) fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        EXPIRY.scope(self, work)
+    }
 }
 
 /// The moment after which nobody waits for the answer.
@@ -142,6 +198,27 @@ mod tests {
                 "{nonsense}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn k_03_a_call_whose_time_is_over_is_counted_once_and_as_what_it_was_doing() {
+        let expiry = Expiry::default();
+        let seen = expiry.clone().scope(async { Expiry::current() }).await;
+        seen.queued();
+        assert_eq!(expiry.count(), Some("intake"));
+        assert_eq!(seen.count(), None);
+        let expiry = Expiry::default();
+        expiry.queued();
+        expiry.taken();
+        assert_eq!(expiry.count(), Some("running"));
+        // Whatever comes later changes nothing.
+        expiry.queued();
+        assert_eq!(expiry.count(), None);
+        assert_eq!(
+            Expiry::current().count(),
+            Some("running"),
+            "a call of its own"
+        );
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use self::{
-    deadline::Deadline,
+    deadline::{Deadline, Expiry},
     quota::{Quota, Quotas},
     refusal::Overloaded,
     turn::{Turns, Waited},
@@ -108,14 +108,20 @@ impl Load {
         // Calls that are refused have none: they are counted, and making it costs as much as refusing them.
         let span = tracing::info_span!("grpc", rpc = request.uri().path());
         set_parent_from_headers(&span, request.headers());
-        let work = deadline.scope(inner.call(request)).instrument(span);
+        let expiry = Expiry::default();
+        let work = expiry
+            .clone()
+            .scope(deadline.scope(inner.call(request)))
+            .instrument(span);
         let answered = timeout_at(deadline.at(), work).await;
         drop(slot);
         match answered {
-            Ok(Ok(response)) => response,
+            Ok(Ok(response)) => refusal::in_words_of_grpc(response),
             Ok(Err(never)) => match never {},
             Err(_) => {
-                load.metrics.expired("running");
+                if let Some(stage) = expiry.count() {
+                    load.metrics.expired(stage);
+                }
                 deadline::exceeded().into_http()
             }
         }

@@ -53,6 +53,17 @@ pub(crate) async fn hear_out(body: Body) {
     timeout(HEARING, heard).await.ok();
 }
 
+/// The library calls a request that is too large `OUT_OF_RANGE`; gRPC's own word for it is `RESOURCE_EXHAUSTED`. No method of
+/// ours answers the former.
+pub(super) fn in_words_of_grpc(mut response: http::Response<Body>) -> http::Response<Body> {
+    const STATUS: &str = "grpc-status";
+    let headers = response.headers_mut();
+    if headers.get(STATUS).is_some_and(|code| code == "11") {
+        headers.insert(STATUS, http::HeaderValue::from_static("8"));
+    }
+    response
+}
+
 /// Why a call is refused although nothing is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {

@@ -16,6 +16,7 @@ pub struct Model {
     pub report: String,
     pub create_time: DateTimeUtc,
     pub finish_time: Option<DateTimeUtc>,
+    pub sealed_reason: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,4 +1,4 @@
-//! Signs of life of workers.
+//! Signs of life of workers and order services.
 
 use sea_orm::entity::prelude::*;
 
@@ -11,6 +11,7 @@ pub struct Model {
     pub start_time: DateTimeUtc,
     pub beat_time: DateTimeUtc,
     pub end_time: Option<DateTimeUtc>,
+    pub role: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -18,6 +18,7 @@ pub struct Model {
     pub reason: Vec<u8>,
     pub result: String,
     pub create_time: DateTimeUtc,
+    pub order_id: Option<Uuid>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -11,6 +11,7 @@ pub struct Model {
     pub reason: String,
     pub changed_by: String,
     pub since_time: DateTimeUtc,
+    pub sealed_reason: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

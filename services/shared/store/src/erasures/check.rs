@@ -170,6 +170,8 @@ impl Store {
                 || !row.given_by.is_empty()
                 || row.resolution.as_ref().is_some_and(|it| !it.is_empty())
         });
+        let acts = by_order!(self, operator_acts, ids);
+        report.rows("operator_acts", &acts, |row| !row.reason.is_empty());
         let messages = by_order!(self, deliveries, ids);
         report.rows("deliveries", &messages, |row| {
             !row.recipient.is_empty()

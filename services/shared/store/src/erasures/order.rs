@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
-    chain::{Salt, act_commitment, details_commitment},
+    chain::{Salt, details_commitment},
     document::DeliveryNote,
-    erasure::{ERASED, erase_note, erase_order, erase_round},
-    ids::{DeliveryId, ErasureId, OrderId},
+    erasure::{erase_note, erase_order, erase_round},
+    ids::{ErasureId, OrderId},
     message::DeliveryState,
 };
 use sea_orm::{
@@ -14,23 +14,17 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{DOING, Erasure, count_order, pseudonym_of};
+use super::{DOING, Erasure, acts::erase_acts, count_order, pseudonym_of};
 use crate::{
     Store,
     chain::{CommitRows, fresh_commit},
     confirmations::round,
     data_keys::DataKeys,
     delivery_rows::padded,
-    entity::{
-        audit_entries, confirmations, deliveries, delivery_notes, operator_acts, order_events,
-        orders, outbox,
-    },
+    entity::{confirmations, deliveries, delivery_notes, order_events, orders, outbox},
     error::{During, StoreError},
-    operator_acts::fingerprint,
-    opt_outs::recipient_subject,
     sealed::{
-        ACTS_REASON, EVENTS_DETAILS, NOTES_NOTE, ORDERS_PRIORITY, ORDERS_PROGRESS, ORDERS_TERMS,
-        ROUNDS_DETAILS,
+        EVENTS_DETAILS, NOTES_NOTE, ORDERS_PRIORITY, ORDERS_PROGRESS, ORDERS_TERMS, ROUNDS_DETAILS,
     },
 };
 
@@ -51,14 +45,15 @@ impl Store {
         &self,
         erasure: &Erasure,
         id: OrderId,
-        link_hash: &(dyn Fn(OrderId) -> [u8; 32] + Send + Sync),
+        link_hashes: &(dyn Fn(OrderId) -> Vec<[u8; 32]> + Send + Sync),
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let link = link_hash(id);
+        let links = link_hashes(id);
+        let links = links.as_slice();
         self.again(|| async move {
             let transaction = self.begin_write().await?;
             let result = self
-                .erase_order_in(&transaction, erasure, id, &link, now)
+                .erase_order_in(&transaction, erasure, id, links, now)
                 .await;
             match result {
                 Ok(true) => self.conclude(transaction, Ok(true)).await,
@@ -106,7 +101,7 @@ impl Store {
         transaction: &DatabaseTransaction,
         erasure: &Erasure,
         id: OrderId,
-        link: &[u8; 32],
+        links: &[[u8; 32]],
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let (backend, keys, row) = (self.backend(), &self.keys, id.as_uuid());
@@ -151,7 +146,7 @@ impl Store {
         if unsent.is_some() || messages.iter().any(under_way) {
             return Ok(false);
         }
-        erase_acts(transaction, keys, &messages).await?;
+        erase_acts(transaction, keys, &order, &messages).await?;
         erase_events(transaction, keys, id).await?;
         erase_rounds(transaction, keys, id).await?;
         erase_notes(transaction, keys, id).await?;
@@ -165,11 +160,13 @@ impl Store {
             vec![vec![0_u8; 32].into(), key.clone()],
         )
         .await?;
-        run(
-            "DELETE FROM order_links WHERE token_hash = ?",
-            vec![link.to_vec().into()],
-        )
-        .await?;
+        for link in links {
+            run(
+                "DELETE FROM order_links WHERE token_hash = ?",
+                vec![link.to_vec().into()],
+            )
+            .await?;
+        }
         let customer: Value = pseudonym_of(erasure.id).into();
         run(
             "UPDATE surveys SET customer = ? WHERE order_id = ?",
@@ -302,88 +299,6 @@ async fn erase_notes(
             .await
             .during(DOING)?;
     }
-    Ok(())
-}
-
-/// What staff did about the order's messages and their recipients: that it was done stays, and by whom. That a recipient does
-/// not want to be written to stays as well, under a keyed hash: else the next order would write to it.
-async fn erase_acts(
-    transaction: &DatabaseTransaction,
-    keys: &DataKeys,
-    messages: &[deliveries::Model],
-) -> Result<(), StoreError> {
-    let mut subjects: Vec<String> = Vec::new();
-    for row in messages {
-        subjects.push(DeliveryId::from_uuid(row.id).resource_name());
-        if row.recipient_hash.iter().any(|byte| *byte != 0) {
-            subjects.push(recipient_subject(&row.recipient_hash));
-        }
-    }
-    subjects.sort_unstable();
-    subjects.dedup();
-    for subject in subjects {
-        let rows = operator_acts::Entity::find()
-            .filter(operator_acts::Column::Subject.eq(subject.as_str()))
-            .all(transaction)
-            .await
-            .during(DOING)?;
-        for row in rows {
-            erase_act(transaction, keys, row).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn erase_act(
-    transaction: &DatabaseTransaction,
-    keys: &DataKeys,
-    row: operator_acts::Model,
-) -> Result<(), StoreError> {
-    let key = row.id.to_string();
-    let entry = audit_entries::Entity::find()
-        .filter(audit_entries::Column::Kind.eq("ACT"))
-        .filter(audit_entries::Column::EntryKey.eq(key.as_str()))
-        .one(transaction)
-        .await
-        .during(DOING)?;
-    if let Some(entry) = entry
-        && let Some(salt) = entry.salt.and_then(|salt| Salt::try_from(salt).ok())
-    {
-        let commitment = act_commitment(
-            &salt,
-            &row.subject,
-            &fingerprint(keys, &row)?,
-            &ACTS_REASON.open_text(keys, &row.id, &row.reason)?,
-            &row.result,
-        );
-        audit_entries::Entity::update_many()
-            .set(audit_entries::ActiveModel {
-                salt: Set(None),
-                commitment: Set(Some(commitment.to_vec())),
-                ..Default::default()
-            })
-            .filter(audit_entries::Column::CommitId.eq(entry.commit_id))
-            .filter(audit_entries::Column::Ordinal.eq(entry.ordinal))
-            .exec(transaction)
-            .await
-            .during(DOING)?;
-    }
-    let subject = if row.subject.starts_with("recipients/") {
-        format!("recipients/{ERASED}")
-    } else {
-        row.subject
-    };
-    operator_acts::Entity::update_many()
-        .set(operator_acts::ActiveModel {
-            subject: Set(subject),
-            fingerprint: Set(vec![0; 32]),
-            reason: Set(Vec::new()),
-            ..Default::default()
-        })
-        .filter(operator_acts::Column::Id.eq(row.id))
-        .exec(transaction)
-        .await
-        .during(DOING)?;
     Ok(())
 }
 

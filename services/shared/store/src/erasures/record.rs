@@ -4,12 +4,15 @@ use chrono::{DateTime, Utc};
 use countersign_domain::{erasure::ErasureState, ids::ErasureId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     Store,
+    data_keys::DataKeys,
     entity::{erasures, orders},
     error::{During, StoreError},
     rows::At,
+    sealed::ERASURES_REASON,
 };
 
 /// An erasure as it stands. Nothing in it tells who the customer was.
@@ -40,6 +43,9 @@ pub struct ErasureReport {
     pub orders: u64,
     /// Rows that were looked at afterwards, and those in which something was left.
     pub tables: Vec<TableReport>,
+    /// The last answer that has been looked through, of those that belong to no order: where the next piece begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replies_after: Option<Uuid>,
 }
 
 impl ErasureReport {
@@ -67,7 +73,7 @@ impl Store {
             .one(&self.db)
             .await
             .during("find an erasure")?
-            .map(erasure)
+            .map(|row| erasure(&self.keys, row))
             .transpose()
     }
 
@@ -82,7 +88,7 @@ impl Store {
             .one(&self.db)
             .await
             .during("find an erasure")?
-            .map(erasure)
+            .map(|row| erasure(&self.keys, row))
             .transpose()
     }
 
@@ -96,7 +102,7 @@ impl Store {
             .await
             .during("list erasures")?
             .into_iter()
-            .map(erasure)
+            .map(|row| erasure(&self.keys, row))
             .collect()
     }
 
@@ -113,7 +119,7 @@ impl Store {
             .await
             .during("list erasures")?
             .into_iter()
-            .map(erasure)
+            .map(|row| erasure(&self.keys, row))
             .collect()
     }
 
@@ -137,7 +143,23 @@ impl Store {
     }
 }
 
-pub(super) fn erasure(row: erasures::Model) -> Result<Erasure, StoreError> {
+/// Why it was asked for: sealed, or in the clear where an older program wrote it down.
+pub(crate) fn reason_of(keys: &DataKeys, row: &erasures::Model) -> Result<String, StoreError> {
+    match &row.sealed_reason {
+        Some(sealed) => ERASURES_REASON.open_text(keys, &row.id, sealed),
+        None => Ok(row.reason.clone()),
+    }
+}
+
+pub(super) fn report_of(row: &erasures::Model) -> Result<ErasureReport, StoreError> {
+    let at = At {
+        table: "erasures",
+        row: &row.id,
+    };
+    at.json("report", &row.report)
+}
+
+pub(super) fn erasure(keys: &DataKeys, row: erasures::Model) -> Result<Erasure, StoreError> {
     let at = At {
         table: "erasures",
         row: &row.id,
@@ -146,9 +168,9 @@ pub(super) fn erasure(row: erasures::Model) -> Result<Erasure, StoreError> {
         id: ErasureId::from_uuid(row.id),
         customer_hash: at.hash("customer_hash", &row.customer_hash)?,
         state: at.word("state", &row.state)?,
-        report: at.json("report", &row.report)?,
+        report: report_of(&row)?,
+        reason: reason_of(keys, &row)?,
         actor: row.actor,
-        reason: row.reason,
         create_time: row.create_time,
         finish_time: row.finish_time,
     })

@@ -9,12 +9,13 @@ use countersign_domain::{
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use super::{DOING, order::order_keys};
+use super::{DOING, ErasureReport, order::order_keys};
 use crate::{
     Store,
     delivery_rows::padded,
     entity::{deliveries, erasures, orders, replies, requests},
     error::{During, StoreError},
+    rows::json_text,
     sealed::{DELIVERIES_RECIPIENT, REPLIES_PAYLOAD, REQUESTS_RESPONSE},
 };
 
@@ -22,19 +23,24 @@ use crate::{
 const ROWS: u64 = 500;
 /// Orders of a page.
 const ORDERS: u64 = 100;
+/// Pages of answers that are looked through before it is written down how far that came: a call that waits for it has ten
+/// seconds, and whoever goes on after a crash does not begin anew.
+const PAGES: usize = 4;
 
 impl Store {
-    /// Takes away what came back from the customer's addresses and was brought to no order.
+    /// Takes away what came back from the customer's addresses and was brought to no order, some pages from where the last piece
+    /// has ended. True when all of it has been looked through.
     pub(super) async fn erase_loose_replies(
         &self,
         row: &erasures::Model,
-    ) -> Result<(), StoreError> {
+        mut report: ErasureReport,
+    ) -> Result<bool, StoreError> {
         let addresses = self.addresses(&row.customer).await?;
         if addresses.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        let mut after = Uuid::nil();
-        loop {
+        let mut after = report.replies_after.unwrap_or(Uuid::nil());
+        for _ in 0..PAGES {
             let page = replies::Entity::find()
                 .filter(replies::Column::OrderId.is_null())
                 .filter(replies::Column::Id.gt(after))
@@ -44,7 +50,7 @@ impl Store {
                 .await
                 .during(DOING)?;
             let Some(last) = page.last() else {
-                return Ok(());
+                return Ok(true);
             };
             after = last.id;
             let mut hit: Vec<Uuid> = Vec::new();
@@ -63,6 +69,17 @@ impl Store {
                     .during(DOING)?;
             }
         }
+        report.replies_after = Some(after);
+        // Somebody else may be going on with it as well, and have come further.
+        erasures::Entity::update_many()
+            .col_expr(erasures::Column::Report, json_text(DOING, &report)?.into())
+            .filter(erasures::Column::Id.eq(row.id))
+            .filter(erasures::Column::State.eq(row.state.as_str()))
+            .filter(erasures::Column::Report.eq(row.report.as_str()))
+            .exec(&self.db)
+            .await
+            .during(DOING)?;
+        Ok(false)
     }
 
     /// Every e-mail address and telephone number of a customer, in small letters, numbers without their plus.
