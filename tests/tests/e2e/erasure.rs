@@ -130,16 +130,20 @@ async fn cancelled(system: &System) -> v1::Order {
         }),
     };
     client.create_order_contact(contact).await.unwrap();
-    let cancel = v1::CancelOrderRequest {
-        name: order.name.clone(),
+    client.cancel_order(cancel(&order.name)).await.unwrap();
+    system.order(&order.name).await
+}
+
+/// An order is cancelled in the customer's own words.
+pub(crate) fn cancel(name: &str) -> v1::CancelOrderRequest {
+    v1::CancelOrderRequest {
+        name: name.to_owned(),
         request_id: fresh_id("cancel"),
         reason: v1::CancelReason::Other.into(),
         reason_text: WORDS.to_owned(),
         initiator: v1::CancelInitiator::Customer.into(),
         ..v1::CancelOrderRequest::default()
-    };
-    client.cancel_order(cancel).await.unwrap();
-    system.order(&order.name).await
+    }
 }
 
 /// One that arrives, is spoken about, and completes.

@@ -13,7 +13,7 @@ use countersign_notification::ids::Ids;
 use countersign_proto::v1;
 use countersign_store::{ErasureBegun, NewErasure};
 
-use crate::erasure::{CODE, NAME, PHONE, WORDS, chain_is_whole, customers, request};
+use crate::erasure::{CODE, NAME, PHONE, cancel, chain_is_whole, customers, request};
 
 #[tokio::test]
 async fn j_09_an_erasure_that_was_cut_off_goes_on_by_itself() {
@@ -22,15 +22,7 @@ async fn j_09_an_erasure_that_was_cut_off_goes_on_by_itself() {
     let mut orders = system.orders().await;
     for _ in 0..45 {
         let order = orders.create_order(request()).await.unwrap().into_inner();
-        let cancel = v1::CancelOrderRequest {
-            name: order.name.clone(),
-            request_id: fresh_id("cancel"),
-            reason: v1::CancelReason::Other.into(),
-            reason_text: WORDS.to_owned(),
-            initiator: v1::CancelInitiator::Customer.into(),
-            ..v1::CancelOrderRequest::default()
-        };
-        orders.cancel_order(cancel).await.unwrap();
+        orders.cancel_order(cancel(&order.name)).await.unwrap();
     }
     // No worker runs here: what it would have sent is not waited for.
     system.database.execute("DELETE FROM outbox").await;

@@ -20,6 +20,7 @@ use tonic::{
 
 use super::{
     collector::Collector,
+    database::full_disk::fill,
     program::{answers, free_address, program},
 };
 
@@ -154,18 +155,4 @@ async fn b_14_a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     create(&mut client).await.unwrap();
-}
-
-/// Adds to a file until nothing more fits.
-fn fill(path: &Path) {
-    use std::io::Write as _;
-    let mut file = File::options()
-        .append(true)
-        .create(true)
-        .open(path)
-        .unwrap();
-    for size in [1 << 16, 1 << 10, 1] {
-        let bytes = vec![0; size];
-        while file.write_all(&bytes).is_ok() {}
-    }
 }

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use countersign_e2e::{Replica, System, link_key};
 use countersign_notification::Deps;
-use countersign_proto::{access::METHODS, v1};
+use countersign_proto::access::METHODS;
 use countersign_runtime::{
     callers::{Gate, word},
     client::{Connection, connect, connect_lazily},
@@ -300,17 +300,4 @@ async fn j_12_the_worker_tells_no_figures_and_no_methods_to_whoever_comes_from_o
     }
     lifecycle.shutdown();
     lifecycle.run().await.unwrap();
-}
-
-/// An order of a caller, and a client of the order service for it.
-async fn orders_as(
-    replica: &Replica,
-    folder: &Folder,
-    authority: &Authority,
-    name: &str,
-) -> v1::order_service_client::OrderServiceClient<Connection> {
-    let issued = authority.caller(name, But::Good);
-    let client = folder.client(name, Some(&issued), &authority.pem());
-    let connection = connect(&url(replica.address), name, &client).await.unwrap();
-    v1::order_service_client::OrderServiceClient::new(connection)
 }

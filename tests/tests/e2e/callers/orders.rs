@@ -7,16 +7,58 @@ use countersign_proto::v1::{
     self, fulfillment_service_client::FulfillmentServiceClient,
     order_service_client::OrderServiceClient,
 };
-use countersign_runtime::client::Connection;
+use countersign_runtime::{
+    callers::Gate,
+    client::{Connection, connect},
+};
 use countersign_store::{AccessRefusal, testing::TestDatabase};
 use tonic::{Code, Status};
 
 use super::{
+    But,
     authority::{Authority, Folder, gate},
-    orders_as,
+    url,
 };
 
 type Orders = OrderServiceClient<Connection>;
+
+/// A service whose callers show certificates.
+struct Market {
+    authority: Authority,
+    folder: Folder,
+    gate: Gate,
+    replica: Replica,
+}
+
+impl Market {
+    /// For these callers and their roles.
+    async fn open(system: &System, callers: &[(&str, &[&str])]) -> Self {
+        let authority = Authority::new("ours");
+        let folder = Folder::new();
+        let gate = gate(&folder.callers(&authority, callers)).await;
+        let replica = Replica::start_behind(system.store.clone(), gate.clone()).await;
+        Self {
+            authority,
+            folder,
+            gate,
+            replica,
+        }
+    }
+
+    async fn connect_as(&self, name: &str) -> Connection {
+        let issued = self.authority.caller(name, But::Good);
+        let client = self
+            .folder
+            .client(name, Some(&issued), &self.authority.pem());
+        connect(&url(self.replica.address), name, &client)
+            .await
+            .unwrap()
+    }
+
+    async fn orders_as(&self, name: &str) -> Orders {
+        OrderServiceClient::new(self.connect_as(name).await)
+    }
+}
 
 /// Everything that a writer of orders can try with the name of an order.
 async fn tries(client: &Orders, name: &str) -> Vec<(&'static str, Result<(), Status>)> {
@@ -92,21 +134,18 @@ async fn tries(client: &Orders, name: &str) -> Vec<(&'static str, Result<(), Sta
 async fn j_02_another_callers_order_is_as_if_it_were_not_there() {
     for database in TestDatabase::all().await {
         let system = System::start(database).await;
-        let authority = Authority::new("ours");
-        let folder = Folder::new();
-        let callers = folder.callers(
-            &authority,
+        let market = Market::open(
+            &system,
             &[
                 ("shop", &["ORDER_WRITER"]),
                 ("rival", &["ORDER_WRITER"]),
                 ("desk", &["AGENT"]),
             ],
-        );
-        let gate = gate(&callers).await;
-        let replica = Replica::start_behind(system.store.clone(), gate.clone()).await;
-        let mut shop = orders_as(&replica, &folder, &authority, "shop").await;
-        let rival = orders_as(&replica, &folder, &authority, "rival").await;
-        let desk = orders_as(&replica, &folder, &authority, "desk").await;
+        )
+        .await;
+        let mut shop = market.orders_as("shop").await;
+        let rival = market.orders_as("rival").await;
+        let desk = market.orders_as("desk").await;
         let order = shop
             .create_order(order_builder().request())
             .await
@@ -118,7 +157,7 @@ async fn j_02_another_callers_order_is_as_if_it_were_not_there() {
             let code = outcome.err().map(|it| it.code());
             assert_ne!(code, Some(Code::NotFound), "{method} of one's own order");
         }
-        assert_eq!(gate.refusals().take(), []);
+        assert_eq!(market.gate.refusals().take(), []);
 
         let foreign = tries(&rival, &order.name).await;
         let nowhere = tries(&rival, absent).await;
@@ -138,7 +177,7 @@ async fn j_02_another_callers_order_is_as_if_it_were_not_there() {
                 "{method}"
             );
         }
-        let noted = gate.refusals().take();
+        let noted = market.gate.refusals().take();
         assert!(noted.iter().all(|it| it.caller == "rival"), "{noted:?}");
         assert!(noted.iter().all(|it| it.code == "NOT_FOUND"), "{noted:?}");
         let methods: BTreeSet<_> = noted.iter().map(|it| it.method).collect();
@@ -190,21 +229,18 @@ async fn put_on_record(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn j_02_lists_and_watches_hold_ones_own_orders_only() {
     let system = System::sqlite().await;
-    let authority = Authority::new("ours");
-    let folder = Folder::new();
-    let callers = folder.callers(
-        &authority,
+    let market = Market::open(
+        &system,
         &[
             ("shop", &["ORDER_WRITER"]),
             ("rival", &["ORDER_WRITER"]),
             ("desk", &["REPORTER"]),
         ],
-    );
-    let gate = gate(&callers).await;
-    let replica = Replica::start_behind(system.store.clone(), gate).await;
+    )
+    .await;
     let mut own = Vec::new();
     for name in ["shop", "rival"] {
-        let mut client = orders_as(&replica, &folder, &authority, name).await;
+        let mut client = market.orders_as(name).await;
         let mut names = BTreeSet::new();
         for _ in 0..3 {
             let made = client.create_order(order_builder().request()).await;
@@ -221,7 +257,7 @@ async fn j_02_lists_and_watches_hold_ones_own_orders_only() {
         let seen = watch(&mut client, names.len()).await;
         assert_eq!(&seen, names);
     }
-    let mut desk = orders_as(&replica, &folder, &authority, "desk").await;
+    let mut desk = market.orders_as("desk").await;
     assert_eq!(list(&mut desk, "create_time").await.len(), 6);
 
     // Who watches from now on hears of one's own only, too.
@@ -247,21 +283,18 @@ async fn j_02_lists_and_watches_hold_ones_own_orders_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn j_02_a_probable_duplicate_of_another_caller_is_named_to_staff_only() {
     let system = System::sqlite().await;
-    let authority = Authority::new("ours");
-    let folder = Folder::new();
-    let callers = folder.callers(
-        &authority,
+    let market = Market::open(
+        &system,
         &[
             ("shop", &["ORDER_WRITER"]),
             ("rival", &["ORDER_WRITER"]),
             ("desk", &["AGENT"]),
         ],
-    );
-    let gate = gate(&callers).await;
-    let replica = Replica::start_behind(system.store.clone(), gate).await;
-    let mut shop = orders_as(&replica, &folder, &authority, "shop").await;
-    let mut rival = orders_as(&replica, &folder, &authority, "rival").await;
-    let mut desk = orders_as(&replica, &folder, &authority, "desk").await;
+    )
+    .await;
+    let mut shop = market.orders_as("shop").await;
+    let mut rival = market.orders_as("rival").await;
+    let mut desk = market.orders_as("desk").await;
     let like = |customer: &'static str| {
         order_builder().with(|order| order.customer = format!("customers/{customer}"))
     };
@@ -340,16 +373,13 @@ async fn watch(client: &mut Orders, count: usize) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn j_02_numbers_and_papers_of_others_are_not_there_either() {
     let system = System::sqlite().await;
-    let authority = Authority::new("ours");
-    let folder = Folder::new();
-    let callers = folder.callers(
-        &authority,
+    let market = Market::open(
+        &system,
         &[("shop", &["ORDER_WRITER"]), ("rival", &["ORDER_WRITER"])],
-    );
-    let gate = gate(&callers).await;
-    let replica = Replica::start_behind(system.store.clone(), gate).await;
-    let mut shop = orders_as(&replica, &folder, &authority, "shop").await;
-    let mut rival = orders_as(&replica, &folder, &authority, "rival").await;
+    )
+    .await;
+    let mut shop = market.orders_as("shop").await;
+    let mut rival = market.orders_as("rival").await;
     let made = shop.create_order(order_builder().request()).await;
     let name = made.unwrap().into_inner().name;
     let order = system.accept(&name).await;
@@ -381,13 +411,7 @@ async fn j_02_numbers_and_papers_of_others_are_not_there_either() {
     };
     let (note, pack) = papers(&order.name);
     for (mine, name) in [(true, "shop"), (false, "rival")] {
-        let issued = authority.caller(name, super::But::Good);
-        let client = folder.client(name, Some(&issued), &authority.pem());
-        let connection =
-            countersign_runtime::client::connect(&super::url(replica.address), name, &client)
-                .await
-                .unwrap();
-        let mut papers = FulfillmentServiceClient::new(connection);
+        let mut papers = FulfillmentServiceClient::new(market.connect_as(name).await);
         let noted = papers
             .get_delivery_note(v1::GetDeliveryNoteRequest { name: note.clone() })
             .await;

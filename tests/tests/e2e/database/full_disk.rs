@@ -32,7 +32,7 @@ async fn create(client: &mut Orders) -> Result<String, (String, Status)> {
 }
 
 /// Adds to a file until nothing more fits.
-fn fill(path: &Path) {
+pub(crate) fn fill(path: &Path) {
     let mut file = File::options()
         .append(true)
         .create(true)

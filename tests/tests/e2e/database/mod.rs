@@ -1,6 +1,6 @@
 //! The database fails in the ways that databases fail.
 
 mod cuts;
-mod full_disk;
+pub(crate) mod full_disk;
 mod proxy;
 mod server;
