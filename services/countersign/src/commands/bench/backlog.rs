@@ -6,10 +6,27 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Rows between two looks at how far it is.
 const FILL_ROWS: u64 = 200_000;
-/// Months that are long over, in which rows are due: those that are sent, those put first, those behind them.
-const SENT_MONTH: u32 = 1;
-const FIRST_MONTH: u32 = 2;
-const BEHIND_MONTH: u32 = 3;
+/// When rows were due that are sent, and those that are put before all others.
+const SENT: &str = "2020-01-01 00:00:00";
+const FIRST: &str = "2020-02-01 00:00:00";
+
+/// When the rows are due that wait.
+#[derive(Clone, Copy)]
+pub(super) enum Due {
+    /// They have been for years.
+    Long,
+    /// Not yet: other messages go first.
+    Later,
+}
+
+impl Due {
+    const fn from(self) -> &'static str {
+        match self {
+            Self::Long => "2020-03-01 00:00:00",
+            Self::Later => "2090-01-01 00:00:00",
+        }
+    }
+}
 
 /// What was written so far.
 pub(super) struct Backlog {
@@ -27,19 +44,19 @@ impl Backlog {
     }
 
     /// Writes so many rows, and shows how far it is.
-    pub(super) async fn fill(&mut self, store: &Store, rows: u64) -> anyhow::Result<()> {
+    pub(super) async fn fill(&mut self, store: &Store, rows: u64, due: Due) -> anyhow::Result<()> {
         let bar = ProgressBar::new(rows).with_style(ProgressStyle::with_template(
             "{msg} {wide_bar} {human_pos} of {human_len} rows, {eta} left",
         )?);
         bar.set_message("filling");
-        for (state, month, count) in [
-            (DeliveryState::Sent, SENT_MONTH, rows / 2),
-            (DeliveryState::Ready, BEHIND_MONTH, rows - rows / 2),
+        for (state, due, count) in [
+            (DeliveryState::Sent, SENT, rows / 2),
+            (DeliveryState::Ready, due.from(), rows - rows / 2),
         ] {
             let mut left = count;
             while left > 0 {
                 let some = left.min(FILL_ROWS);
-                self.write(store, state, month, some).await?;
+                self.write(store, state, due, some).await?;
                 left -= some;
                 bar.inc(some);
             }
@@ -50,15 +67,14 @@ impl Backlog {
 
     /// Writes rows that are due before those of [`Self::fill`].
     pub(super) async fn put_first(&mut self, store: &Store, rows: u64) -> anyhow::Result<()> {
-        self.write(store, DeliveryState::Ready, FIRST_MONTH, rows)
-            .await
+        self.write(store, DeliveryState::Ready, FIRST, rows).await
     }
 
     async fn write(
         &mut self,
         store: &Store,
         state: DeliveryState,
-        month: u32,
+        due: &str,
         rows: u64,
     ) -> anyhow::Result<()> {
         store
@@ -66,7 +82,7 @@ impl Backlog {
                 first: self.written,
                 count: rows,
                 state,
-                due_from: format!("2020-{month:02}-01 00:00:00"),
+                due_from: due.to_owned(),
                 details: &self.details,
             })
             .await?;

@@ -23,7 +23,11 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{ClaimArgs, backlog::Backlog, server::Database};
+use super::{
+    ClaimArgs,
+    backlog::{Backlog, Due},
+    server::Database,
+};
 use crate::console;
 
 /// Rows of a claim, as the worker takes them.
@@ -72,7 +76,7 @@ impl Queue {
     async fn fill(server_url: &str, behind: u64) -> anyhow::Result<Self> {
         let database = Database::create(server_url).await?;
         let mut backlog = Backlog::new()?;
-        backlog.fill(&database.store, behind).await?;
+        backlog.fill(&database.store, behind, Due::Long).await?;
         Ok(Self {
             database,
             behind,

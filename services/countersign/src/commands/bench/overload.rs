@@ -1,11 +1,11 @@
 //! What ten times the load that it can bear does to the service: how much it still takes in, and how fast the rest is refused.
 //!
-//! The peak is taken closed loop. Then many times as many callers ask, who wait for their answers and come again when a refusal
+//! The peak is what so many callers reach who wait for their answers. Then many times as many ask, who come again when a refusal
 //! tells them, as clients that keep to the shipped service config do; and then calls start by the clock at many times the peak,
-//! whatever they are told. Both come from a process of its own with the lowest priority: in the world those who call are on other
-//! machines, and must not take processor time from the service and its database. How much was really offered is told.
+//! whatever they are told. All of them come from a process of its own with the lowest priority: in the world those who call are on
+//! other machines, and must not take processor time from the service and its database. How much was really offered is told.
 //!
-//! With rows behind, the worker that has to work them off is started afterwards, for its memory.
+//! With rows behind, the worker is started afterwards and sends what the orders gave rise to, for its memory.
 
 use std::{fs, process::Stdio, time::Duration};
 
@@ -15,8 +15,7 @@ use tokio::process::Command;
 
 use super::{
     OverloadArgs,
-    backlog::Backlog,
-    load,
+    backlog::{Backlog, Due},
     server::{Database, Service, memory_peak_bytes},
     storm::Storm,
     worker::{Carriers, start_worker},
@@ -45,7 +44,7 @@ pub(super) async fn run(args: &OverloadArgs) -> anyhow::Result<()> {
         worker_mib.extend(measured.worker_mib);
     }
     console::say(&format!(
-        "{:<22} {:>8} {:>10} {:>9} {:>6} {:>11} {:>12} {:>12} {:>9} {:>7}",
+        "{:<22} {:>8} {:>10} {:>9} {:>6} {:>11} {:>12} {:>12} {:>9} {:>6} {:>7}",
         "",
         "peak/s",
         "offered/s",
@@ -55,6 +54,7 @@ pub(super) async fn run(args: &OverloadArgs) -> anyhow::Result<()> {
         "refused p50",
         "refused p99",
         "memory",
+        "late",
         "failed"
     ));
     let (obedient, blind) = (middle(obedient), middle(blind));
@@ -64,7 +64,7 @@ pub(super) async fn run(args: &OverloadArgs) -> anyhow::Result<()> {
     ] {
         let of = |key: &str| row[key].as_f64().unwrap_or(0.0);
         console::say(&format!(
-            "{who:<22} {:>8.0} {:>10.0} {:>9.0} {:>5.0}% {:>8.0} ms {:>9.1} ms {:>9.1} ms {:>5.0} MiB {:>7}",
+            "{who:<22} {:>8.0} {:>10.0} {:>9.0} {:>5.0}% {:>8.0} ms {:>9.1} ms {:>9.1} ms {:>5.0} MiB {:>6} {:>7}",
             of("peak_per_second"),
             of("offered_per_second"),
             of("taken_per_second"),
@@ -73,6 +73,7 @@ pub(super) async fn run(args: &OverloadArgs) -> anyhow::Result<()> {
             of("refused_p50_ms"),
             of("refused_p99_ms"),
             of("memory_mib"),
+            row["late"],
             row["failed"],
         ));
     }
@@ -109,18 +110,14 @@ async fn measure(args: &OverloadArgs, round: usize) -> anyhow::Result<Measured> 
     let database = Database::create(&args.server_url).await?;
     database.seed().await?;
     if args.behind > 0 {
-        Backlog::new()?.fill(&database.store, args.behind).await?;
+        Backlog::new()?
+            .fill(&database.store, args.behind, Due::Later)
+            .await?;
     }
     let service = Service::start(&database).await?;
     console::say(&format!("round {round}: peak, {} callers", args.callers));
-    let figures = load::closed(
-        service.url(),
-        args.callers,
-        false,
-        Duration::from_secs(args.seconds),
-    )
-    .await?;
-    let peak = figures.per_second();
+    let calm = storm_process(service.url(), From::Callers(args.callers), args.seconds).await?;
+    let peak = per_second(calm.taken, &calm);
     console::say(&format!("  {peak:.0} orders/s"));
     let mut rows = Vec::new();
     #[expect(
@@ -181,17 +178,21 @@ fn mib(bytes: u64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of some millions")]
+fn per_second(count: u64, storm: &Storm) -> f64 {
+    count as f64 / storm.seconds.max(f64::EPSILON)
+}
+
 fn row(peak: f64, storm: &Storm, memory_bytes: u64) -> Value {
-    let per_second = |count: u64| count as f64 / storm.seconds.max(f64::EPSILON);
     json!({
         "peak_per_second": peak,
-        "offered_per_second": per_second(storm.offered),
-        "taken_per_second": per_second(storm.taken),
-        "share": per_second(storm.taken) / peak,
+        "offered_per_second": per_second(storm.offered, storm),
+        "taken_per_second": per_second(storm.taken, storm),
+        "share": per_second(storm.taken, storm) / peak,
         "taken_p99_ms": storm.taken_p99_ms,
         "refused_p50_ms": storm.refused_p50_ms,
         "refused_p99_ms": storm.refused_p99_ms,
         "memory_mib": mib(memory_bytes),
+        "late": storm.late,
         "failed": storm.failed,
     })
 }

@@ -23,6 +23,8 @@ pub(super) struct Storm {
     pub(super) offered: u64,
     pub(super) taken: u64,
     pub(super) refused: u64,
+    /// Answered after the storm was over; in the percentiles, but not in the counts.
+    pub(super) late: u64,
     /// Anything else than taken or refused for lack of room.
     pub(super) failed: u64,
     pub(super) taken_p99_ms: f64,
@@ -88,7 +90,10 @@ async fn by_callers(
                 };
                 answers.send(Answered::now(code, asked)).ok();
                 match pause {
-                    Some(pause) => tokio::time::sleep_until((asked + pause).min(end).into()).await,
+                    Some(pause) => {
+                        let again = (Instant::now() + pause).min(end);
+                        tokio::time::sleep_until(again.into()).await;
+                    }
                     None => request = orders.make(),
                 }
             }
@@ -143,7 +148,7 @@ async fn by_the_clock(
     Ok(offered)
 }
 
-/// What was answered within the span. What comes later was worked off when the storm was over.
+/// Counts what was answered within the span; what comes later was worked off when the storm was over.
 async fn sum_up(
     offered: u64,
     start: Instant,
@@ -158,20 +163,22 @@ async fn sum_up(
     let mut taken = Histogram::<u64>::new_with_bounds(1, 120_000_000, 3)?;
     let mut refused = taken.clone();
     while let Some(answer) = receiver.recv().await {
-        if answer.end > start + span {
-            continue;
-        }
-        let took = answer.end - answer.start;
-        match answer.code {
+        let (took, in_time) = (answer.end - answer.start, answer.end <= start + span);
+        let count = match answer.code {
             Code::Ok => {
-                storm.taken += 1;
                 taken.saturating_record(micros(took));
+                &mut storm.taken
             }
             Code::ResourceExhausted => {
-                storm.refused += 1;
                 refused.saturating_record(micros(took));
+                &mut storm.refused
             }
-            _ => storm.failed += 1,
+            _ => &mut storm.failed,
+        };
+        if in_time {
+            *count += 1;
+        } else {
+            storm.late += 1;
         }
     }
     let ms = |histogram: &Histogram<u64>, at: f64| {

@@ -82,7 +82,7 @@ impl<T> Lines<T> {
             self.begin(caller.into());
             return Arrival::Begins;
         }
-        if self.has_room() {
+        if self.has_room(caller) {
             self.queue(caller, number, call());
             return Arrival::Waits;
         }
@@ -107,10 +107,12 @@ impl<T> Lines<T> {
         }
     }
 
-    /// Whether one more may wait. The first always may: its turn tells how long turns take.
-    fn has_room(&self) -> bool {
+    /// Whether one more call of this caller may wait. The first one of its line always may: lines take turns, so it does not wait
+    /// for those of the others, and its turn tells how long turns take.
+    fn has_room(&self, caller: &str) -> bool {
         self.waiting < self.places
-            && (self.waiting == 0 || self.pace.of_turns(self.waiting + 1) <= self.wait)
+            && (!self.waiting_by_caller.contains_key(caller)
+                || self.pace.of_turns(self.waiting + 1) <= self.wait)
     }
 
     fn queue(&mut self, caller: &str, number: u64, call: T) {
@@ -304,16 +306,18 @@ mod tests {
         }
         assert_eq!(lines.waiting(), 30);
         assert_eq!(arrive(&mut lines, "shop", 40), Arrival::Refused);
-        // Another caller gets one of its places, as where there are no more.
+        // Another caller's line is its own, and its turn the next but one.
+        assert_eq!(arrive(&mut lines, "other", 0), Arrival::Waits);
         assert_eq!(
-            arrive(&mut lines, "other", 0),
+            arrive(&mut lines, "other", 1),
             Arrival::WaitsInsteadOf(("shop", 39))
         );
-        for number in 9..39 {
+        for number in 9..40 {
             lines.leave("shop", number);
         }
         lines.leave("other", 0);
-        // The first one always may wait: it finds out whether turns have become faster.
+        lines.leave("other", 1);
+        // When nobody waits, nothing is known any more of how long turns take.
         assert_eq!(arrive(&mut lines, "shop", 41), Arrival::Waits);
         assert_eq!(arrive(&mut lines, "shop", 42), Arrival::Waits);
     }
