@@ -81,6 +81,9 @@ def check_accepted(text: str, where: str, folder: Path, problems: Problems) -> N
         for wanted in ('"https://orders.example.com"', "order-service:50051", 'transport = "smtp"'):
             known = wanted in done.stdout or where.startswith("trial")
             problems.unless(known, f"{where}: {wanted} is not in force")
+    # Both services read it, and must agree.
+    if where.startswith("full"):
+        problems.unless("silence_minutes_max = 20" in done.stdout, f"{where}: the workers' limit of silence is not in force")
     for value in SECRETS.values():
         problems.unless(value not in done.stdout, f"{where}: a secret is shown")
 

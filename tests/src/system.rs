@@ -100,6 +100,7 @@ impl Replica {
             store,
             link_key,
             gate,
+            silence_minutes_max: config::Notification::default().silence_minutes_max,
             listener,
         };
         let address = countersign_order::run(deps, &lifecycle)

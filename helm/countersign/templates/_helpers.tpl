@@ -133,11 +133,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- toJson $keys }}
 {{- end }}
 
-{{/* The configuration of a service. The order service has no carriers, so it gets none of their sections. */}}
+{{/* The configuration of a service. The order service has no carriers, so it gets none of their sections but the one key that both read. */}}
 {{- define "countersign.config" -}}
 {{- $config := omit (deepCopy .root.Values.config) "extra" }}
 {{- if eq .role "order-service" }}
 {{- $config = omit $config "notification" "email" "sms" "phone" "webhooks" "audit" "templates" }}
+{{- /* It waits for a worker by the workers' own limit. */}}
+{{- with pick .root.Values.config.notification "silence_minutes_max" }}
+{{- $config = mergeOverwrite $config (dict "notification" .) }}
+{{- end }}
 {{- else }}
 {{- $worker := .root.Values.notificationWorker }}
 {{- $config = mergeOverwrite $config (dict "notification" (dict

@@ -96,6 +96,7 @@ pub(crate) async fn start_order_service(
         store: store.clone(),
         link_key: link_key(config)?,
         gate: gate.clone(),
+        silence_minutes_max: config.notification.silence_minutes_max,
         listener,
     };
     countersign_order::run(deps, lifecycle)

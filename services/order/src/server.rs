@@ -63,6 +63,9 @@ pub struct Deps {
     pub link_key: LinkKey,
     /// Who may call.
     pub gate: Gate,
+    /// After so many minutes without a worker's sign of life no deadline passes before one starts; 0: nobody waits for one.
+    /// The workers' own setting.
+    pub silence_minutes_max: u32,
     /// Already bound, so that a test may take any port.
     pub listener: TcpListener,
 }
@@ -76,6 +79,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         store,
         link_key,
         gate,
+        silence_minutes_max,
         listener,
     } = deps;
     let address = listener.local_addr()?;
@@ -88,7 +92,7 @@ pub async fn run(deps: Deps, lifecycle: &Lifecycle) -> anyhow::Result<SocketAddr
         link_key,
         watch,
     });
-    let alive = Alive::begin(deciding.store.clone()).await?;
+    let alive = Alive::begin(deciding.store.clone(), silence_minutes_max).await?;
     alive.spawn(lifecycle);
     timers::spawn(&deciding, alive, lifecycle);
     let eraser = Eraser {

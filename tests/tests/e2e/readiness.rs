@@ -88,6 +88,7 @@ async fn a_process_whose_database_is_away_is_unready_and_alive_until_it_is_back(
                 .unwrap(),
             link_key: link_key(),
             gate: countersign_runtime::callers::Gate::open(),
+            silence_minutes_max: 15,
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         };
         let address = countersign_order::run(deps, &lifecycle).await.unwrap();

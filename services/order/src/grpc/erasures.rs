@@ -50,11 +50,21 @@ impl Reference {
         let code = code_of(&inner.name)?;
         let store = &self.eraser.store;
         let now = store.now().await?;
+        // The key may have been changed since an earlier call.
+        let mut hashes = self
+            .eraser
+            .link_key
+            .each()
+            .map(|key| key.customer_hash(code));
+        let Some(customer_hash) = hashes.next() else {
+            return Err(ServiceError::internal("a link key without a key"));
+        };
         let new = NewErasure {
             id: Ids::at(now).erasure(),
             request_hash: key.key_hash,
             customer: code.to_owned(),
-            customer_hash: self.eraser.link_key.customer_hash(code),
+            customer_hash,
+            other_hashes: hashes.collect(),
             actor: if actor.is_empty() {
                 caller.name().to_owned()
             } else {

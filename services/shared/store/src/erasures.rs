@@ -50,8 +50,10 @@ pub struct NewErasure {
     pub request_hash: [u8; 32],
     /// The customer's code.
     pub customer: String,
-    /// Keyed hash of the code.
+    /// Keyed hash of the code, as it is put on record.
     pub customer_hash: [u8; 32],
+    /// Hashes of the code under the other keys that are taken: an erasure from before the key was changed has one of them.
+    pub other_hashes: Vec<[u8; 32]>,
     /// Who.
     pub actor: String,
     /// Why.
@@ -71,6 +73,14 @@ pub enum ErasureBegun {
     Refused(Obstacles),
     /// The request id was used for another customer.
     OtherRequest,
+}
+
+impl NewErasure {
+    /// Each hash that an erasure of the same customer may be on record under.
+    fn hashes(&self) -> Vec<Vec<u8>> {
+        let all = std::iter::once(&self.customer_hash).chain(&self.other_hashes);
+        all.map(|hash| hash.to_vec()).collect()
+    }
 }
 
 impl Store {
@@ -100,11 +110,12 @@ impl Store {
         validate_only: bool,
         now: DateTime<Utc>,
     ) -> Result<ErasureBegun, StoreError> {
+        let hashes = new.hashes();
         let same_or_running = Condition::any()
             .add(erasures::Column::RequestHash.eq(new.request_hash.to_vec()))
             .add(
                 Condition::all()
-                    .add(erasures::Column::CustomerHash.eq(new.customer_hash.to_vec()))
+                    .add(erasures::Column::CustomerHash.is_in(hashes.clone()))
                     .add(erasures::Column::State.ne(ErasureState::Done.as_str())),
             );
         let before = erasures::Entity::find()
@@ -114,7 +125,7 @@ impl Store {
             .await
             .during(DOING)?;
         if let Some(row) = before {
-            return Ok(if row.customer_hash == new.customer_hash {
+            return Ok(if hashes.contains(&row.customer_hash) {
                 ErasureBegun::Begun(Box::new(erasure(&self.keys, row)?))
             } else {
                 ErasureBegun::OtherRequest

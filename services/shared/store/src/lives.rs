@@ -21,7 +21,7 @@ use crate::{
     error::{During, StoreError},
 };
 
-/// How long the rows of workers that are gone are kept.
+/// How long the rows of processes that are gone are kept, until another of their kind starts.
 const KEPT: TimeDelta = TimeDelta::days(7);
 
 const LIVES: Bulk = Bulk {
@@ -147,11 +147,16 @@ impl Store {
             self.suspect(transaction, suspicion, call, now).await?;
         }
         self.write_life(transaction, life, 1, now).await?;
+        // Only of one's own kind: on a copy that is older than that, an order service that starts first would take the last
+        // worker's sign away, and nobody would find the silence. A worker has just written its own sign, which is newer, so the
+        // newest of a worker stays in any case.
         lives::Entity::delete_many()
+            .filter(lives::Column::Role.eq(life.role))
+            .filter(lives::Column::Process.ne(life.process))
             .filter(lives::Column::BeatTime.lt(now - KEPT))
             .exec(transaction)
             .await
-            .during("forget workers that are gone")?;
+            .during("forget processes that are gone")?;
         Ok(suspicion)
     }
 

@@ -141,6 +141,49 @@ async fn l_05_an_order_service_remembers_too_and_its_signs_hide_no_silence_of_wo
 }
 
 #[tokio::test]
+async fn l_05_an_order_service_that_starts_first_hides_no_copy_that_is_older_than_signs_are_kept() {
+    let silence = TimeDelta::minutes(15);
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let first = async |number: u128| {
+            let life = Life::of_orders(Uuid::from_u128(number));
+            let (now, call) = (store.now().await.unwrap(), call(store, "system", "").await);
+            let wake = Wake::default();
+            assert_eq!(
+                store.begin_life(&life, wake, &call, now).await.unwrap(),
+                None
+            );
+            life
+        };
+        let silent = async || {
+            let now = store.now().await.unwrap();
+            store.silence(silence, now).await.unwrap()
+        };
+        // A copy from eight days ago, with a worker and an order service that are long gone.
+        begin(store, 1, false).await;
+        first(100).await;
+        store.shift_clock(TimeDelta::days(8));
+        let minutes = TimeDelta::days(8).num_minutes();
+        let found = Some(Suspicion::Silence { minutes });
+
+        let again = first(101).await;
+        assert_eq!(silent().await, found, "the worker's sign is kept");
+        let count = async |role: &str| {
+            let sql = format!("SELECT COUNT(*) AS n FROM lives WHERE role = '{role}'");
+            database.number(&sql).await
+        };
+        assert_eq!(count("ORDERS").await, 1, "its like that are gone are not");
+        let (second, suspicion) = begin(store, 2, false).await;
+        assert_eq!(suspicion, found);
+        for life in [&again, &second] {
+            assert!(!store.look(Some(life)).await.unwrap().may_send());
+        }
+        assert_eq!(silent().await, None);
+        assert_eq!(count("WORKER").await, 1);
+    }
+}
+
+#[tokio::test]
 async fn j_07_why_safe_mode_was_turned_is_sealed_and_what_an_older_program_wrote_is_read() {
     const WORDS: &str = "the canary of row 7 sent twice";
     for database in TestDatabase::all().await {

@@ -21,7 +21,40 @@ const THRESHOLD: f64 = 4.5;
 /// Bytes of the texts that are compared by themselves; long enough that an early end shows.
 const BYTES: usize = 4_096;
 
-/// Measures and tells.
+/// What was measured: a t for each.
+#[derive(Debug)]
+struct Figures {
+    proof: f64,
+    secrets: f64,
+    /// Of a comparison that is known to end early.
+    control: f64,
+}
+
+impl Figures {
+    /// Nothing, if the secrets' times tell nothing and the control shows that they would have been seen to.
+    fn verdict(&self) -> anyhow::Result<()> {
+        let secret = [("a token's proof", self.proof), ("secrets", self.secrets)];
+        for (what, t) in secret {
+            anyhow::ensure!(
+                !differ(t),
+                "the time of comparing {what} tells where they differ (t = {t:.2})"
+            );
+        }
+        anyhow::ensure!(
+            differ(self.control) && self.control.is_finite(),
+            "nothing can be told: not even an ordinary comparison shows where texts differ (t = {:.2}); take more samples, or a machine that does nothing else",
+            self.control
+        );
+        Ok(())
+    }
+}
+
+/// Too few samples, of which no t can be made, prove nothing and count as if times differed.
+fn differ(t: f64) -> bool {
+    t.is_nan() || t.abs() >= THRESHOLD
+}
+
+/// Measures and tells. Fails when times differ, and when nothing can be told.
 pub(super) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let key = LinkKey::new(&[7; 32])?;
     let letter = DeliveryId::from_uuid(Uuid::from_u128(7));
@@ -39,26 +72,32 @@ pub(super) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     say(&format!("{} samples of each", args.samples));
     let told = |what: &str, work: &dyn Fn(usize) -> bool| {
         let t = measure(args, work);
-        let verdict = if t.abs() < THRESHOLD {
-            "no difference"
-        } else {
+        let verdict = if differ(t) {
             "THEY DIFFER"
+        } else {
+            "no difference"
         };
         say(&format!("{what:<42} t = {t:>8.2}  {verdict}"));
+        t
     };
-    told("a token's proof", &|kind| {
+    let proof = told("a token's proof", &|kind| {
         key.read_bounce_token(&wrong[kind]).is_some()
     });
-    told("4096 bytes, as secrets are compared", &|kind| {
+    let secrets = told("4096 bytes, as secrets are compared", &|kind| {
         equal_in_constant_time(&texts[kind], &right)
     });
-    told("4096 bytes, as nothing secret may be", &|kind| {
+    let control = told("4096 bytes, as nothing secret may be", &|kind| {
         texts[kind]
             .iter()
             .zip(&right)
             .all(|(one, other)| one == other)
     });
-    Ok(())
+    Figures {
+        proof,
+        secrets,
+        control,
+    }
+    .verdict()
 }
 
 fn changed(token: &str, at: usize) -> String {
@@ -97,4 +136,46 @@ fn measure(args: &CompareArgs, work: &dyn Fn(usize) -> bool) -> f64 {
         (mean, spread / count)
     });
     (one.0 - other.0) / (one.1 + other.1).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_fails_when_times_differ_and_when_the_control_shows_nothing() {
+        let verdict = |proof, secrets, control| {
+            let figures = Figures {
+                proof,
+                secrets,
+                control,
+            };
+            figures
+                .verdict()
+                .map_err(|error| error.to_string())
+                .err()
+                .unwrap_or_default()
+        };
+        assert_eq!(verdict(0.3, -4.4, 800.0), "");
+        assert_eq!(verdict(0.3, -4.4, -800.0), "");
+        for (proof, secrets, control, word) in [
+            (4.5, 0.0, 800.0, "token's proof"),
+            (0.0, -9.0, 800.0, "comparing secrets"),
+            (f64::NAN, 0.0, 800.0, "token's proof"),
+            (0.0, 0.0, 4.4, "nothing can be told"),
+            (0.0, 0.0, f64::NAN, "nothing can be told"),
+        ] {
+            let said = verdict(proof, secrets, control);
+            assert!(said.contains(word), "{said}");
+        }
+    }
+
+    #[test]
+    fn samples_that_are_too_few_to_tell_anything_are_a_failure() {
+        let args = CompareArgs {
+            samples: 1,
+            seed: 1,
+        };
+        assert!(run(&args).is_err());
+    }
 }
