@@ -130,8 +130,8 @@ impl Metrics {
     }
 
     /// A try that the gateway took over under the id of another message: its result was written as this, too.
-    pub(crate) fn id_taken(&self, channel: &'static str) {
-        self.attempt(channel, "IN_DOUBT", ReasonCode::IdTaken.as_str());
+    pub(crate) fn id_taken(&self, channel: &'static str, outcome: &'static str) {
+        self.attempt(channel, outcome, ReasonCode::IdTaken.as_str());
     }
 
     /// A message that was taken over, told at once or only when it was asked for.

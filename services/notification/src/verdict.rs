@@ -46,6 +46,8 @@ pub(crate) struct Judged {
     pub(crate) verdict: Verdict,
     pub(crate) next: NextStep,
     pub(crate) opt_out: Option<OptOutReason>,
+    /// The carrier was asked by our own key and named this message: it has it, whatever id it calls it by.
+    pub(crate) by_our_key: bool,
 }
 
 impl Judged {
@@ -65,6 +67,7 @@ impl Judged {
                 NextStep::AsPlanned
             },
             opt_out: None,
+            by_our_key: false,
         }
     }
 
@@ -283,7 +286,16 @@ fn resolve_unasked(history: &[AttemptRecord]) -> Resolved {
 }
 
 /// The gateway's id is another message's: this one is in doubt, whether it was just sent or asked for (RELIABILITY, D-21).
-pub(crate) fn id_taken(is_new: bool, tried: &Tried<'_>) -> Judged {
+/// Only a carrier that knows it by our own key is believed: the customer who has the text is not to be rung up as well. Then it
+/// goes without an id.
+pub(crate) fn id_taken(is_new: bool, by_our_key: bool, tried: &Tried<'_>) -> Judged {
+    if by_our_key {
+        return Judged::of(
+            AttemptOutcome::Sent,
+            None,
+            Verdict::End(DeliveryState::Sent),
+        );
+    }
     let text = "the gateway's id belongs to another message";
     let reason = Reason::new(ReasonCode::IdTaken, text);
     if is_new {
@@ -320,8 +332,13 @@ fn untold(reason: &Reason, tried: &Tried<'_>) -> Judged {
 pub(crate) fn resolve(reconciled: &Reconciled, tried: &Tried<'_>) -> Resolved {
     let in_doubt = Verdict::End(DeliveryState::InDoubt);
     let judged = match reconciled {
-        Reconciled::Accepted { provider_id, .. } => Judged {
+        Reconciled::Accepted {
+            provider_id,
+            by_our_key,
+            ..
+        } => Judged {
             provider_id: Some(provider_id.clone()),
+            by_our_key: *by_our_key,
             ..Judged::of(
                 AttemptOutcome::Sent,
                 None,

@@ -138,6 +138,7 @@ impl GatewaySender {
                 Ok(found) if is_provider_id(&found.id) => Reconciled::Accepted {
                     provider_id: found.id,
                     status: found.status,
+                    by_our_key: true,
                 },
                 _ => unknown(ReasonCode::UnreadableAnswer, "the answer cannot be read"),
             },

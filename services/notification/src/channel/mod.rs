@@ -298,6 +298,8 @@ pub enum Reconciled {
         provider_id: String,
         /// How it fares.
         status: DeliveryStatus,
+        /// It was asked for by a key of ours, and not by what a message to the same number looks like.
+        by_our_key: bool,
     },
     /// It has never taken it: safe to send again.
     NotFound,

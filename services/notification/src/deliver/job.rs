@@ -149,8 +149,9 @@ impl Job {
                     let number = self.claimed.delivery.attempts;
                     let asked = self.claimed.history.last();
                     let gateway = asked.map_or("", |last| last.gateway.as_str());
+                    let by_our_key = judged.by_our_key;
                     let finish = self.finish(courier, *judged, number).await;
-                    return Some(self.claim_id(courier, finish, gateway));
+                    return Some(self.claim_id(courier, finish, gateway, by_our_key));
                 }
                 Resolved::Resend => self.begin_again(courier, permit).await,
             },
@@ -169,7 +170,7 @@ impl Job {
         progress.number.store(number, Ordering::Relaxed);
         let judged = self.send(courier, permit, attempt, progress).await;
         let finish = self.finish(courier, judged, number).await;
-        Some(self.claim_id(courier, finish, &permit.account.name))
+        Some(self.claim_id(courier, finish, &permit.account.name, false))
     }
 
     async fn send(
@@ -342,17 +343,24 @@ impl Job {
     }
 
     /// A gateway's id is of one message only; relays use theirs again.
-    fn claim_id(&self, courier: &Courier, finish: Finish, gateway: &str) -> Finish {
+    fn claim_id(
+        &self,
+        courier: &Courier,
+        finish: Finish,
+        gateway: &str,
+        by_our_key: bool,
+    ) -> Finish {
         let channel = self.claimed.delivery.channel;
         if finish.provider_id.is_none() || channel == Channel::Email {
             return finish;
         }
         let is_new = finish.number > self.claimed.delivery.attempts;
-        let judged = id_taken(is_new, &self.tried(courier));
+        let judged = id_taken(is_new, by_our_key, &self.tried(courier));
         Finish {
             if_taken: Some(IfTaken {
                 channel,
                 gateway: gateway.to_owned(),
+                outcome: judged.outcome,
                 error: judged.error,
                 verdict: judged.verdict,
                 next: judged.next,

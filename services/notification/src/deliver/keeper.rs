@@ -61,8 +61,9 @@ fn tell_taken(courier: &Courier, batch: &[Finish], refused: &[Refused]) {
         let finish = batch.iter().find(|finish| finish.delivery == it.delivery);
         if let Some(taken) = finish.and_then(|finish| finish.if_taken.as_ref()) {
             let gateway = taken.gateway.as_str();
-            tracing::error!(delivery = %it.delivery, gateway, "the gateway gave one id to two messages; the second is in doubt");
-            courier.metrics.id_taken(taken.channel.as_str());
+            let outcome = taken.outcome.as_str();
+            tracing::error!(delivery = %it.delivery, gateway, outcome, "the gateway gave one id to two messages; the second does not keep it");
+            courier.metrics.id_taken(taken.channel.as_str(), outcome);
         }
     }
 }

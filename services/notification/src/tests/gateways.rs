@@ -3,7 +3,7 @@
 use countersign_domain::message::{AttemptOutcome, GatewayState};
 
 use super::*;
-use crate::testkit::{Act, Answer, MailSink, Stage as At};
+use crate::testkit::{Act, Answer, Figures, MailSink, Stage as At};
 
 fn seconds(count: i64) -> chrono::Duration {
     chrono::Duration::seconds(count)
@@ -273,6 +273,56 @@ async fn d_22_a_message_in_doubt_goes_by_no_other_account_before_the_first_has_b
     assert_eq!(how, DeliveryState::Sent);
     assert_eq!(through, ["sms-gateway"]);
     assert!(second.accepted().iter().all(|it| it.key != key));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn d_21_a_gateway_that_knows_a_message_by_our_key_is_believed_though_its_id_is_anothers() {
+    let figures = Figures::start();
+    let gateway = GatewayStub::start(SECRET).await;
+    let mut stage = Stage::new(|config| with_gateway(config, &gateway)).await;
+    stage.shop.order(None, PHONE).await;
+    eventually(async || {
+        let found = gateway.accepted().len();
+        (found == 2).then_some(()).ok_or_else(|| found.to_string())
+    })
+    .await;
+    let taken = gateway.accepted()[0].id.clone();
+    // It takes the next message without an answer, and then tells of it under the id of the first.
+    gateway.once(Answer::AcceptAndDrop);
+    let told = format!(r#"{{"id":"{taken}","status":"sent"}}"#);
+    gateway.once(Answer::Status(200, String::new(), told));
+    let doubtful = stage.shop.order(None, PHONE).await.id;
+    eventually(async || {
+        let found = attempts(&stage, doubtful).await;
+        (found == [AttemptOutcome::InDoubt])
+            .then_some(())
+            .ok_or_else(|| format!("{found:?}"))
+    })
+    .await;
+    let key = gateway.accepted()[2].key.clone();
+    stage.store().shift_clock(seconds(120));
+    eventually(async || {
+        let (how, _) = tries_of_first(&stage, doubtful).await;
+        (how == DeliveryState::Sent)
+            .then_some(())
+            .ok_or_else(|| how.to_string())
+    })
+    .await;
+    assert_eq!(attempts(&stage, doubtful).await, [AttemptOutcome::Sent]);
+    let all = stage.store().list_deliveries(doubtful).await.unwrap();
+    assert_eq!(all[0].delivery.provider_id, None);
+    let of_id = stage.store().find_delivery_by_provider_id(&taken).await;
+    assert_ne!(of_id.unwrap().map(|it| it.order_id), Some(doubtful));
+    let accepted = gateway.accepted();
+    assert_eq!(accepted.iter().filter(|it| it.key == key).count(), 1);
+    // Somebody has to ask the gateway why.
+    let alarmed = "attempts_total{channel=SMS,outcome=SENT,reason=ID_TAKEN}";
+    eventually(async || {
+        let found = figures.of(alarmed);
+        (found == 1).then_some(()).ok_or_else(|| found.to_string())
+    })
+    .await;
     stage.end().await;
 }
 

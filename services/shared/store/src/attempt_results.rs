@@ -82,7 +82,7 @@ pub struct Refused {
 pub enum Why {
     /// The delivery belongs to somebody else by now; nothing was written.
     LeaseLost,
-    /// The gateway's id is another message's; the try is in doubt.
+    /// The gateway's id is another message's; what was to be written then is.
     IdTaken,
 }
 
@@ -150,7 +150,7 @@ impl Store {
         }
         self.write_results(transaction, written.clone(), now)
             .await?;
-        let instead = self.take_back_ids(transaction, &written).await?;
+        let instead = self.take_back_ids(transaction, &written, now).await?;
         for finish in &instead {
             let place = places.get(&finish.delivery.as_uuid());
             if let Some(row) = place.and_then(|place| rows.get_mut(*place)) {

@@ -20,7 +20,7 @@ use crate::{
     error::{During, StoreError},
     gates::open_gates,
     rows::{At, int},
-    send_checks::Current,
+    send_checks::{Current, OUTDATED},
 };
 
 const ATTEMPTS: Bulk = Bulk {
@@ -234,7 +234,7 @@ impl Store {
             transaction,
             superseded,
             DeliveryState::Superseded,
-            "SUPERSEDED: the order or its round has moved on",
+            OUTDATED,
             now,
         )
         .await?;

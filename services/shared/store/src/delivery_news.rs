@@ -18,6 +18,7 @@ use crate::{
     error::{During, StoreError},
     gates::open_gates,
     rows::cut,
+    taken_ids::take_back_id,
 };
 
 /// What came of a gateway's news.
@@ -76,13 +77,14 @@ impl Store {
                 row.finish_time = Some(now);
                 row.lease_token = None;
                 // A bounce does not know by what id the relay took the letter over.
+                let before_it = row.provider_id.clone();
                 if !provider_id.is_empty() {
                     row.provider_id = Some(provider_id);
                 }
                 row.last_error = error;
                 let failed =
                     (after == DeliveryState::Failed).then_some((row.order_id, row.seq, row.step));
-                let written = row.clone();
+                let mut written = row.clone();
                 deliveries::Entity::update_many()
                     .set(deliveries::ActiveModel {
                         state: Set(written.state.clone()),
@@ -96,6 +98,15 @@ impl Store {
                     .exec(transaction)
                     .await
                     .during(DOING)?;
+                // A relay's ids say nothing, and one that it had before was looked at then.
+                if !is_letter
+                    && written.provider_id != before_it
+                    && let Some(id) = &written.provider_id
+                    && take_back_id(transaction, written.id, None, id, before_it.clone(), now)
+                        .await?
+                {
+                    written.provider_id = before_it;
+                }
                 let rows: Vec<Standing> = rows.iter().map(Standing::from).collect();
                 hurry(transaction, &rows, failed.as_slice(), now).await?;
                 open_gates(transaction, &keys, &rows, now).await?;

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use crate::{
     data_keys::DataKeys,
-    delivery_rows::{Standing, padded},
+    delivery_rows::{Standing, end_deliveries, lock_standings, padded},
     entity::deliveries,
     error::{During, StoreError},
+    send_checks::{Current, OUTDATED},
     unreachable,
 };
 
@@ -34,8 +35,9 @@ pub(crate) async fn open_gates(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     unreachable::tell(transaction, keys, rows, now).await?;
-    let opened = gates(rows);
-    if opened.is_empty() {
+    let gates = gates(rows);
+    end_outdated(transaction, gates.blocked, now).await?;
+    if gates.opened.is_empty() {
         return Ok(());
     }
     deliveries::Entity::update_many()
@@ -43,7 +45,7 @@ pub(crate) async fn open_gates(
             deliveries::Column::State,
             DeliveryState::Ready.as_str().into(),
         )
-        .filter(deliveries::Column::Id.is_in(padded(opened)))
+        .filter(deliveries::Column::Id.is_in(padded(gates.opened)))
         .filter(deliveries::Column::State.eq(DeliveryState::Waiting.as_str()))
         .exec(transaction)
         .await
@@ -51,8 +53,56 @@ pub(crate) async fn open_gates(
     Ok(())
 }
 
-/// Ids of waiting rows that may go.
-fn gates(rows: &[Standing]) -> Vec<Uuid> {
+/// Ends what is blocked in these orders and has lost its sense. Whatever moves the order's messages does so, too; but not every
+/// change that takes the sense away has a message of its own.
+pub(crate) async fn settle_blocked(
+    transaction: &DatabaseTransaction,
+    orders: Vec<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let rows = lock_standings(transaction, orders).await?;
+    end_outdated(transaction, gates(&rows).blocked, now).await
+}
+
+/// Ends what is blocked and has lost its sense: nobody can send the message before it any more, so it would wait for ever, and
+/// with it the erasure of the customer's data.
+async fn end_outdated(
+    transaction: &DatabaseTransaction,
+    blocked: Vec<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    if blocked.is_empty() {
+        return Ok(());
+    }
+    let rows = deliveries::Entity::find()
+        .filter(deliveries::Column::Id.is_in(padded(blocked)))
+        .all(transaction)
+        .await
+        .during("look at blocked messages")?;
+    let current = Current::read(transaction, rows.iter(), now).await?;
+    let (over, waits): (Vec<_>, Vec<_>) = rows.iter().partition(|row| current.is_outdated(row));
+    for row in waits {
+        BLOCKED.add(1, &[]);
+        tracing::error!(order = %row.order_id, seq = row.seq, "a message is blocked: the one before it was given up");
+    }
+    end_deliveries(
+        transaction,
+        over.iter().map(|row| row.id).collect(),
+        DeliveryState::Superseded,
+        OUTDATED,
+        now,
+    )
+    .await
+}
+
+/// Which waiting rows may go, and which cannot for the one before them was given up.
+#[derive(Debug, Default)]
+struct Gates {
+    opened: Vec<Uuid>,
+    blocked: Vec<Uuid>,
+}
+
+fn gates(rows: &[Standing]) -> Gates {
     let mut orders: BTreeMap<Uuid, BTreeMap<i32, Vec<&Standing>>> = BTreeMap::new();
     for row in rows {
         orders
@@ -62,8 +112,8 @@ fn gates(rows: &[Standing]) -> Vec<Uuid> {
             .or_default()
             .push(row);
     }
-    let mut opened = Vec::new();
-    for (order, messages) in &orders {
+    let mut gates = Gates::default();
+    for messages in orders.values() {
         let mut missed = false;
         for (expected, (seq, steps)) in (begin_of(messages)..).zip(messages) {
             // The message before it is still in the outbox.
@@ -76,13 +126,10 @@ fn gates(rows: &[Standing]) -> Vec<Uuid> {
             let leans = steps.iter().any(|row| leans_on_the_last(row));
             if missed && leans {
                 // Staff may send the one before it again; what comes after does not wait for that.
-                if waiting.count() > 0 {
-                    BLOCKED.add(1, &[]);
-                    tracing::error!(%order, seq, "a message is blocked: the one before it was given up");
-                }
+                gates.blocked.extend(waiting.map(|row| row.id));
                 continue;
             }
-            opened.extend(waiting.map(|row| row.id));
+            gates.opened.extend(waiting.map(|row| row.id));
             let mut states = steps
                 .iter()
                 .filter_map(|row| row.state.parse::<DeliveryState>().ok());
@@ -93,7 +140,7 @@ fn gates(rows: &[Standing]) -> Vec<Uuid> {
             }
         }
     }
-    opened
+    gates
 }
 
 /// Where the sequence begins that is still on record. The first messages of an old order may be forgotten.
@@ -133,7 +180,7 @@ mod tests {
 
     fn opened(rows: &[(i32, i32, DeliveryState)]) -> Vec<u128> {
         let rows: Vec<_> = rows.iter().map(|it| row(it.0, it.1, it.2)).collect();
-        gates(&rows).iter().map(Uuid::as_u128).collect()
+        gates(&rows).opened.iter().map(Uuid::as_u128).collect()
     }
 
     #[test]
@@ -167,12 +214,18 @@ mod tests {
         let opened = |first: DeliveryState, kind: MessageKind| {
             let mut rows = [row(1, 1, first), row(2, 1, Waiting), row(3, 1, Waiting)];
             kind.as_str().clone_into(&mut rows[1].kind);
-            gates(&rows).iter().map(Uuid::as_u128).collect::<Vec<_>>()
+            let gates = gates(&rows);
+            [gates.opened, gates.blocked]
+                .map(|ids| ids.iter().map(Uuid::as_u128).collect::<Vec<_>>())
         };
-        assert_eq!(opened(Dead, MessageKind::OrderConfirmed), [21]);
-        assert_eq!(opened(Dead, MessageKind::ConfirmationReminder), [31]);
-        assert_eq!(opened(Sent, MessageKind::ConfirmationReminder), [21]);
-        assert_eq!(opened(Failed, MessageKind::ConfirmationReminder), [21]);
+        let (independent, leaning) = (
+            MessageKind::OrderConfirmed,
+            MessageKind::ConfirmationReminder,
+        );
+        assert_eq!(opened(Dead, independent), [vec![21], vec![]]);
+        assert_eq!(opened(Dead, leaning), [vec![31], vec![21]]);
+        assert_eq!(opened(Sent, leaning), [vec![21], vec![]]);
+        assert_eq!(opened(Failed, leaning), [vec![21], vec![]]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::{
     gates::open_gates,
     operator_acts::{Acts, Entry},
     rows::{At, cut, int},
+    taken_ids::take_back_id,
 };
 
 const UNFINISHED: [DeliveryState; 3] = [
@@ -227,6 +228,16 @@ impl Store {
             .exec(transaction)
             .await
             .during(DOING)?;
+        if let Finding::Sent {
+            provider_id,
+            gateway,
+            ..
+        } = finding
+            && delivery.channel != Channel::Email
+        {
+            let (told, had) = (cut(provider_id, 128), delivery.provider_id.clone());
+            take_back_id(transaction, id, Some(gateway), &told, had, now).await?;
+        }
         let entry = Entry {
             subject: &delivery.id.resource_name(),
             action: ActKind::Reconcile,

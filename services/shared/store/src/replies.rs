@@ -7,7 +7,7 @@ use countersign_domain::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
     sea_query::{ExprTrait, LockBehavior, LockType},
 };
 use uuid::Uuid;
@@ -110,15 +110,20 @@ impl Store {
 
     /// Parts of carriers' pushes that could not be read, newest first.
     pub async fn list_unreadable(&self, limit: u64) -> Result<Vec<Reply>, StoreError> {
-        replies::Entity::find()
+        const DOING: &str = "list what could not be read";
+        // No index tells them, and when all is well there is none, so all rows are looked at.
+        let statement = replies::Entity::find()
             .filter(replies::Column::Kind.eq(UNREADABLE))
             .order_by_desc(replies::Column::Id)
             .limit(limit)
-            .all(&self.db)
+            .build(self.backend());
+        self.db
+            .query_at_leisure(statement)
             .await
-            .during("list what could not be read")?
-            .into_iter()
-            .map(|row| reply(&self.keys, row))
+            .during(DOING)?
+            .iter()
+            .map(|row| replies::Model::from_query_result(row, "").during(DOING))
+            .map(|row| reply(&self.keys, row?))
             .collect()
     }
 

@@ -1,7 +1,7 @@
 //! Takes away what is old, oldest first, a batch at a time: by ranges of keys that are in order of time, or by orders that
 //! are closed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
@@ -24,6 +24,7 @@ use crate::{
         access_refusals, attempts, deliveries, mailbox, orders, replies, requests, tracking_events,
     },
     error::{During, StoreError},
+    gates::settle_blocked,
     operator_acts::note_orders,
     rows::At,
 };
@@ -51,7 +52,7 @@ pub struct ClosedOrders {
 }
 
 /// The smallest key that a row of this moment can have.
-fn first_key(time: DateTime<Utc>) -> Uuid {
+pub(crate) fn first_key(time: DateTime<Utc>) -> Uuid {
     let millis = time.timestamp_millis().max(0).unsigned_abs();
     uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }
@@ -197,7 +198,7 @@ impl Store {
                     self.purge_attempts(ids, dry_run).await?
                 }
                 Retained::Deliveries => {
-                    let messages = self.messages_of(of).await?;
+                    let messages = self.messages_of_closed(of, dry_run).await?;
                     self.purge_messages(&superfluous(messages), dry_run).await?
                 }
                 _ => 0,
@@ -224,6 +225,27 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// What is blocked in a closed order ends here, for it would keep all others.
+    async fn messages_of_closed(
+        &self,
+        of: Vec<Uuid>,
+        dry_run: bool,
+    ) -> Result<Vec<Message>, StoreError> {
+        let messages = self.messages_of(of.clone()).await?;
+        let waits = |it: &&Message| it.state == DeliveryState::Waiting;
+        let orders: BTreeSet<Uuid> = messages.iter().filter(waits).map(|it| it.order).collect();
+        if dry_run || orders.is_empty() {
+            return Ok(messages);
+        }
+        let now = self.now().await?;
+        self.write(|transaction| {
+            let orders = orders.iter().copied().collect();
+            Box::pin(async move { settle_blocked(transaction, orders, now).await })
+        })
+        .await?;
+        self.messages_of(of).await
     }
 
     async fn messages_of(&self, of: Vec<Uuid>) -> Result<Vec<Message>, StoreError> {

@@ -16,6 +16,9 @@ use crate::{
     error::{During, StoreError},
 };
 
+/// What a message says that has lost its sense.
+pub(crate) const OUTDATED: &str = "SUPERSEDED: the order or its round has moved on";
+
 /// What must still hold when a message goes out.
 pub(crate) struct Current {
     orders: HashMap<Uuid, (i32, String)>,

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Duration, Utc};
 use countersign_domain::{
     ids::DeliveryId,
     message::{AttemptOutcome, DeliveryState},
@@ -22,6 +23,7 @@ use crate::{
     delivery_rows::padded,
     entity::{attempts, deliveries},
     error::{During, StoreError},
+    retention::first_key,
     rows::cut,
 };
 
@@ -32,6 +34,8 @@ pub struct IfTaken {
     pub channel: Channel,
     /// Name of the account that gave the id; another one may give the same.
     pub gateway: String,
+    /// What the try came to then.
+    pub outcome: AttemptOutcome,
     /// Code and explanation in our own words.
     pub error: String,
     /// What is to become of the delivery then.
@@ -43,6 +47,8 @@ pub struct IfTaken {
 /// Without it a long list would be answered by reading the whole table.
 const HINT: &str = " FORCE INDEX (ix_deliveries_provider)";
 const DOING: &str = "look for a gateway's ids";
+/// How long a message's id is its own. A gateway that is set up anew may count from one again.
+const REMEMBERED: Duration = Duration::days(30);
 
 impl Store {
     /// Takes ids away from those of `written` that bear another message's, and answers what is to be written of them instead.
@@ -53,6 +59,7 @@ impl Store {
         &self,
         transaction: &DatabaseTransaction,
         written: &[&Finish],
+        now: DateTime<Utc>,
     ) -> Result<Vec<Finish>, StoreError> {
         let mut places: HashMap<Uuid, usize> = HashMap::new();
         let mut rows: Vec<(String, String)> = Vec::new();
@@ -72,7 +79,7 @@ impl Store {
                 .query_all_raw(Statement::from_sql_and_values(
                     self.backend(),
                     sql,
-                    [part.into()],
+                    [part.into(), first_key(now - REMEMBERED).into()],
                 ))
                 .await
                 .during(DOING)?;
@@ -106,7 +113,7 @@ impl Store {
             if had_before {
                 taken.insert(own);
                 instead.push(Finish {
-                    outcome: AttemptOutcome::InDoubt,
+                    outcome: if_taken.outcome,
                     error: if_taken.error.clone(),
                     provider_id: None,
                     verdict: if_taken.verdict,
@@ -156,6 +163,50 @@ impl Store {
     }
 }
 
+/// Takes an id back that a delivery was just given by news or by the answer to a question, if another message of its account
+/// bears it: what was told counts, but by the id the fate of one would be told of the other. `before` is what it had. Answers
+/// whether it was another's. To be called after the id has been written, as [`Store::take_back_ids`] is.
+pub(crate) async fn take_back_id(
+    transaction: &DatabaseTransaction,
+    own: Uuid,
+    gateway: Option<&str>,
+    id: &str,
+    before: Option<String>,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let others: Vec<Uuid> = deliveries::Entity::find()
+        .select_only()
+        .column(deliveries::Column::Id)
+        .filter(deliveries::Column::ProviderId.eq(id))
+        .filter(deliveries::Column::Id.ne(own))
+        .filter(deliveries::Column::Id.gt(first_key(now - REMEMBERED)))
+        .lock_exclusive()
+        .into_tuple()
+        .all(transaction)
+        .await
+        .during(DOING)?;
+    if others.is_empty() {
+        return Ok(false);
+    }
+    let pairs: Vec<(Uuid, Uuid)> = others.iter().chain([&own]).map(|it| (own, *it)).collect();
+    let accounts = accounts_of(transaction, &pairs).await?;
+    let gateway = gateway.or_else(|| accounts.get(&own).map(String::as_str));
+    if !others
+        .iter()
+        .any(|other| accounts.get(other).map(String::as_str) == gateway)
+    {
+        return Ok(false);
+    }
+    tracing::error!(delivery = %DeliveryId::from_uuid(own), gateway, "the gateway gave one id to two messages; the second goes without");
+    deliveries::Entity::update_many()
+        .col_expr(deliveries::Column::ProviderId, before.into())
+        .filter(deliveries::Column::Id.eq(own))
+        .exec(transaction)
+        .await
+        .during("take a gateway's id back")?;
+    Ok(true)
+}
+
 /// Which other deliveries bear the ids that these were given; nearly always none.
 fn lookup_sql(kind: DatabaseKind) -> String {
     let columns = [("provider", JsonType::Text), ("own", JsonType::Key)];
@@ -168,7 +219,7 @@ fn lookup_sql(kind: DatabaseKind) -> String {
     };
     format!(
         "SELECT n.own AS own, t.id AS other FROM {rows} {join} deliveries AS t{hint} \
-         ON t.provider_id = n.provider WHERE t.id <> UNHEX(n.own){lock}"
+         ON t.provider_id = n.provider WHERE t.id <> UNHEX(n.own) AND t.id > ?{lock}"
     )
 }
 

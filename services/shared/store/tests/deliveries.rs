@@ -9,14 +9,15 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::Duration;
 use countersign_domain::{
     event::{MessageDetails, MessageKind},
-    ids::{AttemptId, DeliveryId, OrderId},
+    ids::{AttemptId, DeliveryId, ErasureId, OrderId},
     message::{AttemptOutcome, DeliveryState, GatewayState, OptOutReason, Recipient},
     order::Channel,
     reply::ReplyContent,
+    retention::Retained,
 };
 use countersign_store::{
-    Claimed, DispatchFacts, Finish, NextStep, Planned, QueueRows, Refused, SYSTEM, Start,
-    StartOutcome, Store, Verdict, Why,
+    Claimed, DispatchFacts, ErasureBegun, Finish, NewErasure, NextStep, Planned, QueueRows,
+    Refused, SYSTEM, Start, StartOutcome, Store, Verdict, Why,
     testing::{TestDatabase, shop::Shop},
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -1216,5 +1217,81 @@ async fn counts_of_texts_are_found_by_their_key_and_purged_by_their_day() {
             );
             assert_eq!(plan.try_get::<String>("", "type").unwrap(), "range");
         }
+    }
+}
+
+/// An order whose question was given up and whose reminder is blocked by that.
+async fn blocked(shop: &mut Shop, store: &Store, token: Uuid) -> OrderId {
+    use DeliveryState::{Dead, Waiting};
+    let order = shop.order(None, PHONE).await.id;
+    dispatch(store).await;
+    let claimed = claim(store, token).await;
+    start(store, token, &claimed).await;
+    let [question] = claimed.as_slice() else {
+        unreachable!("{claimed:?}");
+    };
+    let given_up = finish(
+        question,
+        token,
+        AttemptOutcome::Permanent,
+        Verdict::End(Dead),
+    );
+    assert_eq!(finish_all(store, &[given_up]).await, []);
+    shop.remind(order).await;
+    dispatch(store).await;
+    let both = [(1, 1, Dead), (2, 1, Waiting)];
+    assert_eq!(states(store, order).await, both);
+    order
+}
+
+#[tokio::test]
+async fn m_09_what_is_blocked_ends_with_its_round_or_order_and_keeps_nobody_from_erasing() {
+    use DeliveryState::{Dead, Ready, Sent, Superseded};
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        shop.policy.acknowledge = false;
+        shop.policy.channel_plan = vec![Channel::Sms];
+        shop.policy.channel_step_seconds = Vec::new();
+        let mut number = 0;
+        let mut orders = Vec::new();
+        for accepted in [true, false, false] {
+            number += 2;
+            let order = blocked(&mut shop, store, token(number)).await;
+            if accepted {
+                shop.accept(order).await;
+            } else {
+                shop.cancel(order).await;
+                orders.push(order);
+            }
+            dispatch(store).await;
+            let ended = [(1, 1, Dead), (2, 1, Superseded), (3, 1, Ready)];
+            assert_eq!(states(store, order).await, ended);
+            assert_eq!(send_all(store, token(number + 1)).await, 1);
+        }
+        // As an older program left them.
+        let waits = "UPDATE deliveries SET state = 'WAITING', finish_time = NULL WHERE seq = 2";
+        store.connection().execute_unprepared(waits).await.unwrap();
+        let purged = store.purge_of_orders(Retained::Deliveries, &orders[..1], false);
+        assert_eq!(purged.await.unwrap(), 2);
+        assert_eq!(states(store, orders[0]).await, [(3, 1, Sent)]);
+        let now = store.now().await.unwrap();
+        let new = NewErasure {
+            id: ErasureId::new_v7(now, &mut StdRng::from_os_rng()),
+            request_hash: [1; 32],
+            customer: "C-1".to_owned(),
+            customer_hash: [2; 32],
+            actor: "wang".to_owned(),
+            reason: "asked for it".to_owned(),
+        };
+        let begun = store.begin_erasure(&new, true, now).await.unwrap();
+        // The order that was accepted is open; no message is in the way.
+        let ErasureBegun::Refused(obstacles) = begun else {
+            unreachable!("{begun:?}");
+        };
+        assert_eq!(obstacles.orders.len(), 1);
+        assert_eq!((obstacles.messages, obstacles.unsent), (vec![], vec![]));
+        let ended = [(1, 1, Dead), (2, 1, Superseded), (3, 1, Sent)];
+        assert_eq!(states(store, orders[1]).await, ended);
     }
 }

@@ -8,6 +8,7 @@ use countersign_domain::{
 };
 use countersign_store::testing::TestDatabase;
 use rand::{SeedableRng, rngs::StdRng};
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
 fn reply(now: DateTime<Utc>, seed: u64, event: &str) -> Reply {
     Reply {
@@ -86,5 +87,33 @@ async fn a_reply_comes_again_until_it_is_settled() {
             (found.state, found.result.as_str()),
             (ReplyState::Applied, "OK")
         );
+    }
+}
+
+/// What only people ask for may read the whole table: no index tells what could not be read.
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a lock that no transaction of ours takes, and a question that waits beside the test"
+)]
+async fn f_08_a_list_of_what_could_not_be_read_is_waited_for_longer_than_other_answers() {
+    for variable in ["TEST_MYSQL_URL", "TEST_MARIADB_URL"] {
+        let Some(database) = TestDatabase::server(variable).await else {
+            continue;
+        };
+        let busy = database.store.connection().begin().await.unwrap();
+        let lock = busy.execute_unprepared("LOCK TABLES replies WRITE");
+        lock.await.unwrap();
+        let store = database.store.clone();
+        let asked = tokio::spawn(async move { store.list_unreadable(20).await });
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        tokio::time::pause();
+        tokio::time::advance(std::time::Duration::from_mins(10)).await;
+        tokio::time::resume();
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        assert!(!asked.is_finished(), "{:?}", asked.await);
+        busy.execute_unprepared("UNLOCK TABLES").await.unwrap();
+        busy.rollback().await.unwrap();
+        assert_eq!(asked.await.unwrap().unwrap(), []);
     }
 }

@@ -88,6 +88,7 @@ pub(super) async fn find(api: &Api, message: &Doubtful, now: DateTime<Utc>) -> R
         Some((id, status)) => Reconciled::Accepted {
             provider_id: id.to_string(),
             status,
+            by_our_key: true,
         },
         None if others && message.unrecorded_since.is_some() => Reconciled::NobodyToAsk,
         None => Reconciled::NotFound,

@@ -223,10 +223,12 @@ async fn d_02_no_answer_to_a_written_request_is_in_doubt_until_asked() {
             Reconciled::Accepted {
                 provider_id,
                 status,
+                by_our_key,
             } => {
                 assert!(taken);
                 assert_eq!(status, DeliveryStatus::Sent);
                 assert_eq!(provider_id, message.attempt_id.to_string());
+                assert!(by_our_key);
             }
             Reconciled::NotFound => assert!(!taken),
             other => panic!("{other:?}"),
@@ -254,7 +256,8 @@ async fn c_06_a_message_is_found_among_many_and_the_best_news_of_its_tries_count
         only_second,
         Reconciled::Accepted {
             provider_id: second.attempt_id.to_string(),
-            status: DeliveryStatus::Delivered
+            status: DeliveryStatus::Delivered,
+            by_our_key: true
         }
     );
     let mut asked = doubtful(&message);

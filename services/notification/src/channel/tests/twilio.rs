@@ -287,7 +287,8 @@ async fn d_02_c_05_no_answer_is_in_doubt_and_the_list_tells() {
                 found,
                 Reconciled::Accepted {
                     provider_id: stub.accepted()[0].sid.clone(),
-                    status: DeliveryStatus::Queued
+                    status: DeliveryStatus::Queued,
+                    by_our_key: false
                 }
             );
         } else {

@@ -66,6 +66,7 @@ impl TwilioSender {
                     Reconciled::Accepted {
                         provider_id: found.sid.clone(),
                         status: status(&found.status),
+                        by_our_key: false,
                     }
                 }
             },

@@ -1,5 +1,6 @@
 //! What keeps a customer's data from being erased.
 
+use chrono::{DateTime, Utc};
 use countersign_domain::{
     ids::{DeliveryId, OrderId},
     message::DeliveryState,
@@ -15,6 +16,7 @@ use super::DOING;
 use crate::{
     entity::{deliveries, orders, outbox},
     error::{During, StoreError},
+    gates::settle_blocked,
     rows::At,
 };
 
@@ -37,6 +39,28 @@ impl Obstacles {
     pub const fn is_empty(&self) -> bool {
         self.orders.is_empty() && self.messages.is_empty() && self.unsent.is_empty()
     }
+}
+
+/// Ends messages that only wait for one that nobody can send any more: they are no obstacle.
+pub(super) async fn settle_blocked_of(
+    transaction: &DatabaseTransaction,
+    customer: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let rows = transaction
+        .query_all_raw(Statement::from_sql_and_values(
+            transaction.get_database_backend(),
+            "SELECT DISTINCT d.order_id AS id FROM orders o JOIN deliveries d ON d.order_id = o.id \
+             WHERE o.customer = ? AND d.state = ?",
+            [customer.into(), DeliveryState::Waiting.as_str().into()],
+        ))
+        .await
+        .during(DOING)?;
+    let orders = rows
+        .iter()
+        .map(|row| row.try_get("", "id").during(DOING))
+        .collect::<Result<Vec<Uuid>, StoreError>>()?;
+    settle_blocked(transaction, orders, now).await
 }
 
 /// The first of what stands in the way of a customer's erasure.
