@@ -34,7 +34,7 @@ pub use obstacles::Obstacles;
 pub(crate) use record::reason_of;
 pub use record::{Erasure, ErasureReport, TableReport};
 
-use obstacles::{obstacles, settle_blocked_of};
+use obstacles::{end_outdated_of, obstacles};
 use record::{erasure, report_of};
 
 const DOING: &str = "erase a customer";
@@ -149,7 +149,7 @@ impl Store {
         if !known {
             return Ok(ErasureBegun::NotFound);
         }
-        settle_blocked_of(transaction, &new.customer, now).await?;
+        end_outdated_of(transaction, &new.customer, now).await?;
         let obstacles = obstacles(transaction, &new.customer).await?;
         if !obstacles.is_empty() {
             return Ok(ErasureBegun::Refused(obstacles));

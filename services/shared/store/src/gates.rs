@@ -35,6 +35,14 @@ pub(crate) async fn open_gates(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     unreachable::tell(transaction, keys, rows, now).await?;
+    let_go(transaction, rows, now).await
+}
+
+async fn let_go(
+    transaction: &DatabaseTransaction,
+    rows: &[Standing],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     let gates = gates(rows);
     end_outdated(transaction, gates.blocked, now).await?;
     if gates.opened.is_empty() {
@@ -53,15 +61,28 @@ pub(crate) async fn open_gates(
     Ok(())
 }
 
-/// Ends what is blocked in these orders and has lost its sense. Whatever moves the order's messages does so, too; but not every
-/// change that takes the sense away has a message of its own.
-pub(crate) async fn settle_blocked(
+/// Ends what has lost its sense in these orders and is not under way: what is blocked, and what would be claimed only to be
+/// passed over, such as the next channel of a question whose round is over, hours before its turn. Whatever moves the order's messages
+/// ends what is blocked, too; but not every change that takes the sense away has a message of its own.
+pub(crate) async fn end_outdated_in(
     transaction: &DatabaseTransaction,
     orders: Vec<Uuid>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let rows = lock_standings(transaction, orders).await?;
-    end_outdated(transaction, gates(&rows).blocked, now).await
+    let mut rows = lock_standings(transaction, orders).await?;
+    let ready = rows
+        .iter()
+        .filter(|row| row.state == DeliveryState::Ready.as_str())
+        .map(|row| row.id);
+    let (over, _) = by_sense(transaction, ready.collect(), now).await?;
+    for row in rows.iter_mut().filter(|row| over.contains(&row.id)) {
+        DeliveryState::Superseded
+            .as_str()
+            .clone_into(&mut row.state);
+    }
+    end_deliveries(transaction, over, DeliveryState::Superseded, OUTDATED, now).await?;
+    // What came after them in the sequence has waited for them.
+    let_go(transaction, &rows, now).await
 }
 
 /// Ends what is blocked and has lost its sense: nobody can send the message before it any more, so it would wait for ever, and
@@ -71,28 +92,32 @@ async fn end_outdated(
     blocked: Vec<Uuid>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    if blocked.is_empty() {
-        return Ok(());
-    }
-    let rows = deliveries::Entity::find()
-        .filter(deliveries::Column::Id.is_in(padded(blocked)))
-        .all(transaction)
-        .await
-        .during("look at blocked messages")?;
-    let current = Current::read(transaction, rows.iter(), now).await?;
-    let (over, waits): (Vec<_>, Vec<_>) = rows.iter().partition(|row| current.is_outdated(row));
+    let (over, waits) = by_sense(transaction, blocked, now).await?;
     for row in waits {
         BLOCKED.add(1, &[]);
         tracing::error!(order = %row.order_id, seq = row.seq, "a message is blocked: the one before it was given up");
     }
-    end_deliveries(
-        transaction,
-        over.iter().map(|row| row.id).collect(),
-        DeliveryState::Superseded,
-        OUTDATED,
-        now,
-    )
-    .await
+    end_deliveries(transaction, over, DeliveryState::Superseded, OUTDATED, now).await
+}
+
+/// Those of these rows that have lost their sense, and the others.
+async fn by_sense(
+    transaction: &DatabaseTransaction,
+    ids: Vec<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<(Vec<Uuid>, Vec<deliveries::Model>), StoreError> {
+    if ids.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let rows = deliveries::Entity::find()
+        .filter(deliveries::Column::Id.is_in(padded(ids)))
+        .all(transaction)
+        .await
+        .during("look at messages that may have lost their sense")?;
+    let current = Current::read(transaction, rows.iter(), now).await?;
+    let (over, others): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| current.is_outdated(row));
+    Ok((over.into_iter().map(|row| row.id).collect(), others))
 }
 
 /// Which waiting rows may go, and which cannot for the one before them was given up.

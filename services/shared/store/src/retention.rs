@@ -24,7 +24,7 @@ use crate::{
         access_refusals, attempts, deliveries, mailbox, orders, replies, requests, tracking_events,
     },
     error::{During, StoreError},
-    gates::settle_blocked,
+    gates::end_outdated_in,
     operator_acts::note_orders,
     rows::At,
 };
@@ -242,7 +242,7 @@ impl Store {
         let now = self.now().await?;
         self.write(|transaction| {
             let orders = orders.iter().copied().collect();
-            Box::pin(async move { settle_blocked(transaction, orders, now).await })
+            Box::pin(async move { end_outdated_in(transaction, orders, now).await })
         })
         .await?;
         self.messages_of(of).await

@@ -1281,6 +1281,7 @@ async fn m_09_what_is_blocked_ends_with_its_round_or_order_and_keeps_nobody_from
             request_hash: [1; 32],
             customer: "C-1".to_owned(),
             customer_hash: [2; 32],
+            other_hashes: Vec::new(),
             actor: "wang".to_owned(),
             reason: "asked for it".to_owned(),
         };
@@ -1293,5 +1294,40 @@ async fn m_09_what_is_blocked_ends_with_its_round_or_order_and_keeps_nobody_from
         assert_eq!((obstacles.messages, obstacles.unsent), (vec![], vec![]));
         let ended = [(1, 1, Dead), (2, 1, Superseded), (3, 1, Sent)];
         assert_eq!(states(store, orders[1]).await, ended);
+    }
+}
+
+#[tokio::test]
+async fn j_09_the_next_channel_of_a_question_that_is_over_keeps_nobody_from_erasing() {
+    use DeliveryState::{Ready, Sent, Superseded};
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let mut shop = Shop::new(store.clone());
+        shop.policy.acknowledge = false;
+        shop.policy.channel_plan = vec![Channel::Email, Channel::Sms];
+        shop.policy.channel_step_seconds = vec![4 * 60 * 60];
+        let order = shop.order(MAIL, PHONE).await.id;
+        dispatch(store).await;
+        assert_eq!(send_all(store, token(1)).await, 1);
+        shop.cancel(order).await;
+        dispatch(store).await;
+        assert_eq!(send_all(store, token(2)).await, 1);
+        let before = states(store, order).await;
+        assert!(before.contains(&(1, 2, Ready)), "{before:?}");
+        let now = store.now().await.unwrap();
+        let new = NewErasure {
+            id: ErasureId::new_v7(now, &mut StdRng::from_os_rng()),
+            request_hash: [1; 32],
+            customer: "C-1".to_owned(),
+            customer_hash: [2; 32],
+            other_hashes: Vec::new(),
+            actor: "wang".to_owned(),
+            reason: "asked for it".to_owned(),
+        };
+        let begun = store.begin_erasure(&new, false, now).await.unwrap();
+        assert!(!matches!(begun, ErasureBegun::Refused(_)), "{begun:?}");
+        let after = states(store, order).await;
+        assert!(after.contains(&(1, 2, Superseded)), "{after:?}");
+        assert!(after.contains(&(2, 1, Sent)), "{after:?}");
     }
 }

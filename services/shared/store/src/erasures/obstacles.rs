@@ -16,7 +16,7 @@ use super::DOING;
 use crate::{
     entity::{deliveries, orders, outbox},
     error::{During, StoreError},
-    gates::settle_blocked,
+    gates::end_outdated_in,
     rows::At,
 };
 
@@ -41,8 +41,8 @@ impl Obstacles {
     }
 }
 
-/// Ends messages that only wait for one that nobody can send any more: they are no obstacle.
-pub(super) async fn settle_blocked_of(
+/// Ends messages that would never be sent, though they wait for their turn: they are no obstacle.
+pub(super) async fn end_outdated_of(
     transaction: &DatabaseTransaction,
     customer: &str,
     now: DateTime<Utc>,
@@ -51,8 +51,12 @@ pub(super) async fn settle_blocked_of(
         .query_all_raw(Statement::from_sql_and_values(
             transaction.get_database_backend(),
             "SELECT DISTINCT d.order_id AS id FROM orders o JOIN deliveries d ON d.order_id = o.id \
-             WHERE o.customer = ? AND d.state = ?",
-            [customer.into(), DeliveryState::Waiting.as_str().into()],
+             WHERE o.customer = ? AND d.state IN (?, ?)",
+            [
+                customer.into(),
+                DeliveryState::Waiting.as_str().into(),
+                DeliveryState::Ready.as_str().into(),
+            ],
         ))
         .await
         .during(DOING)?;
@@ -60,7 +64,7 @@ pub(super) async fn settle_blocked_of(
         .iter()
         .map(|row| row.try_get("", "id").during(DOING))
         .collect::<Result<Vec<Uuid>, StoreError>>()?;
-    settle_blocked(transaction, orders, now).await
+    end_outdated_in(transaction, orders, now).await
 }
 
 /// The first of what stands in the way of a customer's erasure.

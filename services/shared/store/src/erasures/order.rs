@@ -23,7 +23,7 @@ use crate::{
     delivery_rows::padded,
     entity::{confirmations, deliveries, delivery_notes, order_events, orders, outbox},
     error::{During, StoreError},
-    gates::settle_blocked,
+    gates::end_outdated_in,
     sealed::{
         EVENTS_DETAILS, NOTES_NOTE, ORDERS_PRIORITY, ORDERS_PROGRESS, ORDERS_TERMS, ROUNDS_DETAILS,
     },
@@ -129,7 +129,7 @@ impl Store {
         if updated.rows_affected != 1 {
             return Ok(false);
         }
-        settle_blocked(transaction, vec![row], now).await?;
+        end_outdated_in(transaction, vec![row], now).await?;
         // The outbox first: what leaves it between the two looks is seen by the second one.
         let unsent = outbox::Entity::find()
             .filter(outbox::Column::OrderId.eq(id.as_uuid()))
