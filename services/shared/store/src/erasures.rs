@@ -149,6 +149,7 @@ impl Store {
         if !known {
             return Ok(ErasureBegun::NotFound);
         }
+        // Also when it is only asked: they are over, whoever finds it out.
         end_outdated_of(transaction, &new.customer, now).await?;
         let obstacles = obstacles(transaction, &new.customer).await?;
         if !obstacles.is_empty() {

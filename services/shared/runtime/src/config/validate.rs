@@ -1,14 +1,14 @@
 //! What a well-formed configuration must also hold to.
 
+mod email;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderName, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::EnvFilter;
 
-use super::{
-    Config, ConfigError, EmailTransport, Gateway, GatewayTransport, Links, clouds, personal_data,
-    twilio,
-};
+use self::email::is_mailbox;
+use super::{Config, ConfigError, Gateway, GatewayTransport, Links, clouds, personal_data, twilio};
 
 /// Collects one line for each bad field.
 #[derive(Default)]
@@ -204,67 +204,6 @@ impl Config {
         }
     }
 
-    fn check_email(&self, problems: &mut Problems) {
-        let email = &self.email;
-        if email.transport == EmailTransport::Smtp {
-            let url = email.url.as_ref().map(SecretString::expose_secret);
-            let known = url.is_some_and(|url| {
-                ["smtp://", "smtps://"]
-                    .iter()
-                    .any(|scheme| url.starts_with(scheme))
-                    && url.parse::<Uri>().is_ok()
-            });
-            problems.unless(
-                known,
-                "email.url",
-                "must be smtp:// or smtps:// when the transport is smtp",
-            );
-        }
-        problems.unless(is_mailbox(&email.from), "email.from", "must be an address");
-        problems.unless(
-            email.reply_to.as_deref().is_none_or(is_mailbox),
-            "email.reply_to",
-            "must be an address",
-        );
-        problems.unless(
-            email.dkim.private_key.is_none() || email.dkim.selector.is_some(),
-            "email.dkim.selector",
-            "is needed with a private key",
-        );
-        let bounces = &email.bounces;
-        problems.unless(
-            bounces.address.as_deref().is_none_or(is_mailbox),
-            "email.bounces.address",
-            "must be an address",
-        );
-        problems.unless(
-            bounces.address.is_some()
-                || (bounces.maildir.is_none()
-                    && bounces.secret.is_none()
-                    && bounces.sns_topics.is_empty()),
-            "email.bounces.address",
-            "is needed for hearing of bounces: they are recognised by it",
-        );
-        problems.unless(
-            bounces.secret.as_ref().is_none_or(is_webhook_secret),
-            "email.bounces.secret",
-            "must be whsec_ and 24 to 64 bytes in base64",
-        );
-        problems.unless(
-            bounces
-                .previous_secret
-                .as_ref()
-                .is_none_or(is_webhook_secret),
-            "email.bounces.previous_secret",
-            "must be whsec_ and 24 to 64 bytes in base64",
-        );
-        problems.unless(
-            bounces.sns_topics.iter().all(|topic| is_sns_topic(topic)),
-            "email.bounces.sns_topics",
-            "must be topics of the form arn:aws:sns:{region}:{account}:{name}",
-        );
-    }
-
     fn check_rest(&self, problems: &mut Problems) {
         problems.unless(
             (1..=86_400).contains(&self.audit.anchor_interval_seconds),
@@ -374,13 +313,6 @@ fn is_webhook_secret(secret: &SecretString) -> bool {
         .is_some_and(|bytes| (24..=64).contains(&bytes.len()))
 }
 
-fn is_sns_topic(topic: &str) -> bool {
-    let parts: Vec<&str> = topic.split(':').collect();
-    let full = parts.len() == 6 && parts.iter().all(|part| !part.is_empty());
-    let known = ["aws", "aws-cn", "aws-us-gov"].iter();
-    full && parts[0] == "arn" && parts[2] == "sns" && known.copied().any(|it| it == parts[1])
-}
-
 /// These are shown and logged as they are, so they must not hold a password.
 pub(super) fn check_http(url: &str, key: &str, problems: &mut Problems) {
     let parsed = url.parse::<Uri>().ok();
@@ -398,11 +330,4 @@ pub(super) fn check_http(url: &str, key: &str, problems: &mut Problems) {
         "must be an http:// or https:// address",
     );
     problems.unless(!url.contains('@'), key, "must not hold a user or password");
-}
-
-/// A rough look; the mail library reads it properly where it is used.
-fn is_mailbox(text: &str) -> bool {
-    text.trim().rsplit_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty() && !domain.trim_end_matches('>').is_empty()
-    }) && !text.contains(['\r', '\n'])
 }
