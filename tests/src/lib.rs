@@ -17,5 +17,5 @@ pub use order::{
     order_builder, timestamp,
 };
 pub use status::{reason, refused, violated_fields, violations};
-pub use system::{Caller, Orders, Replica, System, link_key, seed};
+pub use system::{Caller, Orders, Replica, System, link_key, seed, texts_at_any_hour};
 pub use walk::{counters, kinds, names_of_states};

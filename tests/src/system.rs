@@ -8,6 +8,7 @@ use std::{
 use countersign_domain::{
     audit::default_rules,
     catalog::{DEFAULT_PRICE_LIST, Price, Product, ProductProfile},
+    contact_hours::DailyWindow,
     money::{Currency, Money},
     policy::default_policies,
     secrets::LinkKey,
@@ -314,6 +315,20 @@ impl System {
             .expect("the order is there")
             .into_inner()
     }
+}
+
+/// Texts go at any hour, as far as the policy of the tests' orders says. Who lets hours pass and counts messages must not depend
+/// on when the test is run.
+pub async fn texts_at_any_hour(store: &Store) {
+    let now = store.now().await.expect("the database tells the time");
+    let mut policy = default_policies()
+        .into_iter()
+        .find(|it| it.order_type == "ECOMMERCE")
+        .expect("the type ships");
+    policy.version += 1;
+    policy.contact_hours.sms = DailyWindow::ALWAYS;
+    let is_new = store.insert_policy(&policy, now).await;
+    assert!(is_new.expect("a policy is stored"));
 }
 
 /// Policies and rules as they ship, products with prices and stock.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use countersign_domain::{ids::OrderId, order::Channel};
-use countersign_e2e::{Orders, System, order_builder};
+use countersign_e2e::{Orders, System, order_builder, texts_at_any_hour};
 use countersign_store::testing::TestDatabase;
 use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
@@ -164,6 +164,7 @@ async fn b_10_b_11_a_server_that_stands_still_or_is_killed_loses_nothing_that_wa
     let system = System::start(database).await;
     system.restock("KETTLE-17", 1_000_000).await;
     system.restock("CUP-4", 1_000_000).await;
+    texts_at_any_hour(&system.store).await;
     let mut stage = Stage::bare(system.database.twin()).await;
     let mut worker = stage.worker(None);
     let progress = Arc::new(Progress {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use countersign_domain::{ids::OrderId, message::AttemptOutcome, order::Channel};
-use countersign_e2e::{WAREHOUSE, seed};
+use countersign_e2e::{WAREHOUSE, seed, texts_at_any_hour};
 use countersign_store::testing::TestDatabase;
 
 use super::{
@@ -87,6 +87,7 @@ async fn upgrade_and_back(database: TestDatabase) {
     let mut stage = Stage::bare(database).await;
     let store = stage.database.store.clone();
     seed(&store).await;
+    texts_at_any_hour(&store).await;
     for sku in ["KETTLE-17", "CUP-4"] {
         let stocked = store.put_stock(WAREHOUSE, sku, 1_000_000).await.unwrap();
         assert!(stocked.is_some());
