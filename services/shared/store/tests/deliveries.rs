@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use countersign_domain::{
     event::{MessageDetails, MessageKind},
     ids::{AttemptId, DeliveryId, ErasureId, OrderId},
@@ -1220,6 +1220,19 @@ async fn counts_of_texts_are_found_by_their_key_and_purged_by_their_day() {
     }
 }
 
+/// Of the customer of all orders here.
+fn erasure(now: DateTime<Utc>) -> NewErasure {
+    NewErasure {
+        id: ErasureId::new_v7(now, &mut StdRng::from_os_rng()),
+        request_hash: [1; 32],
+        customer: "C-1".to_owned(),
+        customer_hash: [2; 32],
+        other_hashes: Vec::new(),
+        actor: "wang".to_owned(),
+        reason: "asked for it".to_owned(),
+    }
+}
+
 /// An order whose question was given up and whose reminder is blocked by that.
 async fn blocked(shop: &mut Shop, store: &Store, token: Uuid) -> OrderId {
     use DeliveryState::{Dead, Waiting};
@@ -1276,16 +1289,7 @@ async fn m_09_what_is_blocked_ends_with_its_round_or_order_and_keeps_nobody_from
         assert_eq!(purged.await.unwrap(), 2);
         assert_eq!(states(store, orders[0]).await, [(3, 1, Sent)]);
         let now = store.now().await.unwrap();
-        let new = NewErasure {
-            id: ErasureId::new_v7(now, &mut StdRng::from_os_rng()),
-            request_hash: [1; 32],
-            customer: "C-1".to_owned(),
-            customer_hash: [2; 32],
-            other_hashes: Vec::new(),
-            actor: "wang".to_owned(),
-            reason: "asked for it".to_owned(),
-        };
-        let begun = store.begin_erasure(&new, true, now).await.unwrap();
+        let begun = store.begin_erasure(&erasure(now), true, now).await.unwrap();
         // The order that was accepted is open; no message is in the way.
         let ErasureBegun::Refused(obstacles) = begun else {
             unreachable!("{begun:?}");
@@ -1315,16 +1319,10 @@ async fn j_09_the_next_channel_of_a_question_that_is_over_keeps_nobody_from_eras
         let before = states(store, order).await;
         assert!(before.contains(&(1, 2, Ready)), "{before:?}");
         let now = store.now().await.unwrap();
-        let new = NewErasure {
-            id: ErasureId::new_v7(now, &mut StdRng::from_os_rng()),
-            request_hash: [1; 32],
-            customer: "C-1".to_owned(),
-            customer_hash: [2; 32],
-            other_hashes: Vec::new(),
-            actor: "wang".to_owned(),
-            reason: "asked for it".to_owned(),
-        };
-        let begun = store.begin_erasure(&new, false, now).await.unwrap();
+        let begun = store
+            .begin_erasure(&erasure(now), false, now)
+            .await
+            .unwrap();
         assert!(!matches!(begun, ErasureBegun::Refused(_)), "{begun:?}");
         let after = states(store, order).await;
         assert!(after.contains(&(1, 2, Superseded)), "{after:?}");
