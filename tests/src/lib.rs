@@ -8,6 +8,7 @@
 
 pub mod data;
 mod order;
+mod setting;
 mod status;
 mod system;
 mod walk;
@@ -16,6 +17,7 @@ pub use order::{
     CATALOG, CITY, EMAIL, Goods, OrderBuilder, PHONE, WAREHOUSE, cny, fresh_id, minor,
     order_builder, timestamp,
 };
+pub use setting::setting;
 pub use status::{reason, refused, violated_fields, violations};
 pub use system::{Caller, Orders, Replica, System, link_key, seed, texts_at_any_hour};
 pub use walk::{counters, kinds, names_of_states};

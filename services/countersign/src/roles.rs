@@ -50,6 +50,22 @@ pub(crate) fn link_key(config: &Config) -> anyhow::Result<LinkKey> {
     LinkKey::read(key.expose_secret()).context("read links.key")
 }
 
+/// The configured key, when it is the one of this database's links: with another one no customer's link would open, and nobody
+/// would know before they complain.
+async fn proven_link_key(config: &Config, store: &Store) -> anyhow::Result<LinkKey> {
+    let key = link_key(config)?;
+    let known = store.knows_links_of(&key).await?;
+    anyhow::ensure!(
+        known || config.links.key_is_lost,
+        "links.key: none of the newest open orders' links was made with it; give the key that they were made with, or both, one a \
+         line. If that one is lost, say so with links.key_is_lost = true: all links that customers have are dead then"
+    );
+    if !known {
+        tracing::warn!("links.key is a new one: the links that customers have are dead");
+    }
+    Ok(key)
+}
+
 /// Who may call, by the configuration; kept up to date, and what is refused is put on record.
 pub(crate) async fn gate(
     config: &Config,
@@ -94,7 +110,7 @@ pub(crate) async fn start_order_service(
         limits: config.limits.clone(),
         company: config.company.clone(),
         store: store.clone(),
-        link_key: link_key(config)?,
+        link_key: proven_link_key(config, store).await?,
         gate: gate.clone(),
         silence_minutes_max: config.notification.silence_minutes_max,
         listener,
@@ -122,7 +138,7 @@ pub(crate) async fn start_notification_worker(
     let deps = countersign_notification::Deps {
         config: config.clone(),
         store: store.clone(),
-        link_key: link_key(config)?,
+        link_key: proven_link_key(config, store).await?,
         http_listener,
         gate: gate.clone(),
         grpc_listener,

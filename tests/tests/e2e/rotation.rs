@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    process::Stdio,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -16,10 +17,15 @@ use countersign_runtime::{
     config::{Client, Config},
     lifecycle::{Ended, Lifecycle},
 };
-use countersign_store::{MailboxContent, Store, testing::TestDatabase};
+use countersign_store::{
+    MailboxContent, Store,
+    testing::{DATA_KEYS, TestDatabase},
+};
 use futures::future::join_all;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, process::Command, sync::watch, time::timeout};
 use tonic::{Code, Status, transport::Channel};
+
+use super::program::program;
 
 /// Keys that take over from one another.
 const ROTATIONS: usize = 10;
@@ -254,5 +260,54 @@ async fn j_11_the_link_key_is_changed_ten_times_and_no_customer_notices() {
     assert_eq!(reqwest::get(&url).await.unwrap().status().as_u16(), 200);
     for pod in pods {
         pod.end().await;
+    }
+}
+
+/// Starts the program; what it says when it does not stay, and nothing when it is there after a while.
+async fn refusal(role: &str, url: &str, settings: &[(&str, &str)]) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let child = Command::new(program().await)
+        .arg(role)
+        .env("DATABASE_URL", url)
+        .env("SMTP_URL", "smtp://127.0.0.1:9?tls=none")
+        .env("COUNTERSIGN__ORDER__LISTEN", "127.0.0.1:0")
+        .env("COUNTERSIGN__NOTIFICATION__LISTEN", "127.0.0.1:0")
+        .env("COUNTERSIGN__NOTIFICATION__GRPC_LISTEN", "127.0.0.1:0")
+        .env("COUNTERSIGN__PERSONAL_DATA__KEYS", DATA_KEYS)
+        .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn")
+        .envs(settings.iter().copied())
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let ended = timeout(Duration::from_secs(8), child.wait_with_output()).await;
+    let output = ended.ok()?.unwrap();
+    assert!(!output.status.success());
+    Some(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_process_starts_with_a_key_that_opens_nobodys_link_unless_it_is_told_to() {
+    let database = TestDatabase::sqlite().await;
+    let system = System::start(database).await;
+    let mut client = system.orders().await;
+    let request = order_builder().request();
+    client.create_order(request).await.unwrap();
+    let url = &system.database.url;
+    let other = key(1);
+    let settings = [
+        ("COUNTERSIGN__LINKS__KEY", &*other),
+        ("COUNTERSIGN__LINKS__KEY_IS_LOST", "true"),
+    ];
+    for role in ["order-service", "notification-worker"] {
+        let said = refusal(role, url, &settings[..1]).await.unwrap();
+        assert!(
+            said.contains("links.key: none of the newest open orders"),
+            "{said}"
+        );
+        assert_eq!(refusal(role, url, &settings).await, None);
     }
 }

@@ -71,10 +71,22 @@ fn twilio_token(number: u8) -> String {
     format!("{number:02x}").repeat(16)
 }
 
-/// Every try so far was a success at once.
+/// Every try was a success at once. A gateway's report may come before the worker has written down what the
+/// gateway answered, so this waits until all tries are finished.
 async fn no_try_failed(stage: &Stage) {
+    let open = "SELECT COUNT(*) AS n FROM attempts WHERE finish_time IS NULL";
+    eventually(async || match stage.database.number(open).await {
+        0 => Ok(()),
+        count => Err(format!("{count} tries are not finished")),
+    })
+    .await;
     let failed = "SELECT COUNT(*) AS n FROM attempts WHERE outcome <> 'SENT'";
     assert_eq!(stage.database.number(failed).await, 0);
+    let all = "SELECT COUNT(*) AS n FROM attempts";
+    assert_eq!(
+        usize::try_from(stage.database.number(all).await),
+        Ok(2 * ORDERS)
+    );
 }
 
 /// Waits until the texts of all orders are there.

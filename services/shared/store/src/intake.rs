@@ -37,6 +37,10 @@ pub(crate) const OUTBOX: Bulk = Bulk {
     ],
 };
 
+/// Orders that are worked on without letting others have their turn: some tenths of a millisecond. Under overload a refusal would
+/// have to wait for a whole batch otherwise.
+pub const ORDERS_AT_A_STRETCH: usize = 8;
+
 /// A judged order, ready to be stored.
 #[derive(Clone, Debug)]
 pub struct IntakeRow {
@@ -95,18 +99,14 @@ impl Store {
         rows: &[IntakeRow],
         now: DateTime<Utc>,
     ) -> Result<(), IntakeFailure> {
-        let whole = Box::pin(self.insert_orders_in(commit, rows, now));
+        let batch = Batch::of(&self.keys, commit, rows, now).await?;
+        let whole = Box::pin(self.insert_batch(batch, rows));
         self.bounded("store a batch of orders", whole).await
     }
 
-    async fn insert_orders_in(
-        &self,
-        commit: CommitId,
-        rows: &[IntakeRow],
-        now: DateTime<Utc>,
-    ) -> Result<(), IntakeFailure> {
+    async fn insert_batch(&self, batch: Batch, rows: &[IntakeRow]) -> Result<(), IntakeFailure> {
         let transaction = self.begin_write().await?;
-        let written = self.write_batch(&transaction, commit, rows, now).await;
+        let written = self.write_batch(&transaction, batch, rows).await;
         match written {
             Ok(true) => {
                 self.commit(transaction, "commit a batch of orders").await?;
@@ -130,25 +130,18 @@ impl Store {
     fn write_batch<'a>(
         &'a self,
         transaction: &'a DatabaseTransaction,
-        commit: CommitId,
+        batch: Batch,
         rows: &'a [IntakeRow],
-        now: DateTime<Utc>,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move {
             let backend = self.backend();
-            let mut batch = Batch::default();
-            let mut commit = CommitRows::new(commit, now);
-            for row in rows {
-                batch.push(&self.keys, row, now)?;
-                commit.push_event(&self.keys, &row.change.event)?;
-            }
             // The requests come first: a rival with the same id waits on its row, not in the middle of the work.
             REQUESTS
                 .insert(transaction, backend, batch.requests)
                 .await?;
             ORDERS.insert(transaction, backend, batch.orders).await?;
             LINES.insert(transaction, backend, batch.lines).await?;
-            commit.insert(transaction, backend).await?;
+            batch.commit.insert(transaction, backend).await?;
             OUTBOX.insert(transaction, backend, batch.outbox).await?;
             CONFIRMATIONS
                 .insert(transaction, backend, batch.rounds)
@@ -178,8 +171,9 @@ fn credits(rows: &[IntakeRow]) -> std::collections::BTreeMap<&str, i64> {
     credits
 }
 
-#[derive(Default)]
+/// What a batch writes, sealed.
 struct Batch {
+    commit: CommitRows,
     requests: Vec<Value>,
     orders: Vec<Value>,
     lines: Vec<Value>,
@@ -190,6 +184,33 @@ struct Batch {
 }
 
 impl Batch {
+    /// Sealing takes a while: no transaction is open meanwhile, and others have their turn in between.
+    async fn of(
+        keys: &DataKeys,
+        commit: CommitId,
+        rows: &[IntakeRow],
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
+        let mut batch = Self {
+            commit: CommitRows::new(commit, now),
+            requests: Vec::new(),
+            orders: Vec::new(),
+            lines: Vec::new(),
+            outbox: Vec::new(),
+            rounds: Vec::new(),
+            timers: Vec::new(),
+            links: Vec::new(),
+        };
+        for some in rows.chunks(ORDERS_AT_A_STRETCH) {
+            for row in some {
+                batch.push(keys, row, now)?;
+                batch.commit.push_event(keys, &row.change.event)?;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(batch)
+    }
+
     fn push(
         &mut self,
         keys: &DataKeys,

@@ -105,7 +105,7 @@ pub use events::{EventPage, Position, PositionedEvent};
 pub use feedback_list::{FeedbackField, FeedbackFilter, FeedbackKey, FeedbackQuery};
 pub use feedback_summary::{AskedCount, FeedbackGrouping, StarsCount};
 pub use gateways::{GatewayRecord, SYSTEM};
-pub use intake::{IntakeFailure, IntakeRow};
+pub use intake::{IntakeFailure, IntakeRow, ORDERS_AT_A_STRETCH};
 pub use leases::Recovered;
 pub use links::FIRST_GENERATION;
 pub use lives::{Beat, Life, Look, Wake};

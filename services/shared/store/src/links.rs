@@ -1,13 +1,18 @@
 //! Hashes of the links to customers' order pages. The links themselves are derived anew when a message is rendered.
 
 use chrono::{DateTime, Utc};
-use countersign_domain::ids::OrderId;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Value};
+use countersign_domain::{
+    ids::OrderId,
+    order::OrderState,
+    secrets::{LinkKey, token_hash},
+};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
+use uuid::Uuid;
 
 use crate::{
     Store,
     bulk::Bulk,
-    entity::order_links,
+    entity::{order_links, orders},
     error::{During, StoreError},
 };
 
@@ -19,6 +24,9 @@ pub(crate) const LINKS: Bulk = Bulk {
 
 /// Links that are looked for in one statement: with many more a server would rather read the whole table.
 const LINKS_AT_ONCE: usize = 100;
+
+/// Orders whose links tell whether a key is this database's.
+const NEWEST: u64 = 100;
 
 /// Generation of the link that an order is given when it comes in.
 pub const FIRST_GENERATION: u32 = 1;
@@ -39,6 +47,34 @@ pub(crate) fn push_link(
 }
 
 impl Store {
+    /// Whether customers' links are made with one of these keys: that of at least one of the newest orders that are open, when
+    /// there are any. With another key nobody's link would open a page.
+    pub async fn knows_links_of(&self, key: &LinkKey) -> Result<bool, StoreError> {
+        let newest: Vec<(Uuid, String)> = orders::Entity::find()
+            .select_only()
+            .columns([orders::Column::Id, orders::Column::State])
+            .order_by_desc(orders::Column::Id)
+            .limit(NEWEST)
+            .into_tuple()
+            .all(&self.db)
+            .await
+            .during("find the newest orders")?;
+        // Of those that are over, links may have been deleted.
+        let open = newest.into_iter().filter(|(_, state)| {
+            state
+                .parse::<OrderState>()
+                .is_ok_and(|state| !state.is_terminal())
+        });
+        let hashes: Vec<[u8; 32]> = open
+            .flat_map(|(order, _)| {
+                let order = OrderId::from_uuid(order);
+                key.each()
+                    .map(move |key| token_hash(&key.link_token(order, FIRST_GENERATION)))
+            })
+            .collect();
+        Ok(hashes.is_empty() || !self.find_orders_by_links(&hashes).await?.is_empty())
+    }
+
     /// The order behind a link.
     pub async fn find_order_by_link(
         &self,

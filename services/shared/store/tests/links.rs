@@ -1,5 +1,5 @@
 //! Links to order pages on every database.
-use countersign_domain::secrets::token_hash;
+use countersign_domain::secrets::{LinkKey, token_hash};
 use countersign_store::{
     FIRST_GENERATION,
     testing::{TestDatabase, shop::Shop},
@@ -28,5 +28,40 @@ async fn f_17_only_the_hash_of_a_token_is_there_and_none_of_three_thousand_rando
             rng.fill_bytes(&mut hash);
             assert_eq!(store.find_order_by_link(&hash).await.unwrap(), None);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_made_no_open_orders_link_is_known_to_be_another() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let key = |lines: &[&str]| LinkKey::read(&lines.join("\n")).unwrap();
+        let (old, new) = ("a".repeat(32), "b".repeat(32));
+        let mut shop = Shop::new(store.clone());
+        shop.key = key(&[&old]);
+        assert!(
+            store.knows_links_of(&key(&[&new])).await.unwrap(),
+            "no order, no link"
+        );
+        shop.order(Some("canary@example.com"), None).await;
+        assert!(store.knows_links_of(&shop.key).await.unwrap());
+        assert!(!store.knows_links_of(&key(&[&new])).await.unwrap());
+        // While it is changed, and afterwards, when orders have come in that were given links of the new one.
+        assert!(store.knows_links_of(&key(&[&new, &old])).await.unwrap());
+        shop.key = key(&[&new, &old]);
+        shop.order(Some("canary@example.com"), None).await;
+        for lines in [&[&*new][..], &[&*old][..]] {
+            assert!(store.knows_links_of(&key(lines)).await.unwrap());
+        }
+        // Orders that are over may have lost their links.
+        database
+            .execute("UPDATE orders SET state = 'CANCELLED'")
+            .await;
+        assert!(
+            store
+                .knows_links_of(&key(&["another key of thirty-two bytes or more"]))
+                .await
+                .unwrap()
+        );
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use countersign_domain::message::DeliveryState;
+use countersign_e2e::setting;
 use countersign_notification::testkit::{Act, Answer, Stage as Point};
 use countersign_store::{Claimed, testing::TestDatabase};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
     history::History,
-    schedules::setting,
     stage::{LEASE, Stage, Stop},
 };
 

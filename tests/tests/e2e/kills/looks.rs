@@ -27,9 +27,16 @@ impl Stage {
         self.database.number(sql).await > 0
     }
 
-    /// How long until the next message is due; none when all are finished.
+    /// How long until the next message is due; no time when one is being sent, none when all are finished.
     pub(super) async fn time_to_next(&self) -> Option<TimeDelta> {
         let all = self.deliveries().await;
+        // Taken up since it was looked whether a worker is busy: its lease must not end before its time.
+        if all
+            .iter()
+            .any(|it| it.delivery.state == DeliveryState::Leased)
+        {
+            return Some(TimeDelta::zero());
+        }
         let mut unfinished = all
             .iter()
             .map(|it| &it.delivery)

@@ -11,4 +11,5 @@ mod rolling;
 mod schedules;
 pub(crate) mod stage;
 mod steps;
+mod two_installations;
 mod vendors;

@@ -2,15 +2,14 @@
 //! next one on tables that have grown meanwhile, and back. A hundred times there and back:
 //! `COUNTERSIGN_UPGRADE_ROUNDS=100 cargo test -p countersign-e2e --test e2e b_19_l_03`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use countersign_domain::{ids::OrderId, message::AttemptOutcome, order::Channel};
-use countersign_e2e::{WAREHOUSE, seed, texts_at_any_hour};
+use countersign_e2e::{WAREHOUSE, seed, setting, texts_at_any_hour};
 use countersign_store::testing::TestDatabase;
 
 use super::{
     history::{History, ledger},
-    schedules::setting,
     stage::{Stage, Stop, Worker},
 };
 use crate::rolling::{Service, under_load};
@@ -83,15 +82,44 @@ const NEXT_VERSION: [(&str, &str); 3] = [
     ("COUNTERSIGN__DATABASE__MAX_CONNECTIONS", "12"),
 ];
 
-async fn upgrade_and_back(database: TestDatabase) {
-    let mut stage = Stage::bare(database).await;
-    let store = stage.database.store.clone();
-    seed(&store).await;
-    texts_at_any_hour(&store).await;
+/// A shop with more than enough of everything, for services that are started from outside.
+pub(super) async fn open_shop(database: TestDatabase) -> Stage {
+    let stage = Stage::bare(database).await;
+    let store = &stage.database.store;
+    seed(store).await;
+    texts_at_any_hour(store).await;
     for sku in ["KETTLE-17", "CUP-4"] {
         let stocked = store.put_stock(WAREHOUSE, sku, 1_000_000).await.unwrap();
         assert!(stocked.is_some());
     }
+    stage
+}
+
+/// Every acknowledged order is there, no other is, and each message about each went once; nobody complained of anything.
+pub(super) async fn judge_orders(
+    mut stage: Stage,
+    mut worker: Worker,
+    acknowledged: &BTreeMap<String, String>,
+) {
+    stage.orders = acknowledged
+        .values()
+        .map(|name| OrderId::from_resource_name(name).unwrap())
+        .collect();
+    let orders = i64::try_from(acknowledged.len()).unwrap();
+    let count = stage
+        .database
+        .number("SELECT COUNT(*) AS n FROM orders")
+        .await;
+    assert_eq!(count, orders, "acknowledged and there");
+    stage.second_channels_fall_due(&mut worker).await;
+    judge(&mut stage, worker).await;
+    let letters = ledger(&stage.gateways, Channel::Email);
+    assert_eq!(letters.len(), 2 * acknowledged.len());
+    assert!(!stage.log().contains("ERROR"), "{}", stage.log());
+}
+
+async fn upgrade_and_back(database: TestDatabase) {
+    let stage = open_shop(database).await;
     let folder = tempfile::tempdir().unwrap();
     let url = stage.database.url.clone();
     let mut first = Service::start(&url, folder.path(), &[]).await;
@@ -121,21 +149,7 @@ async fn upgrade_and_back(database: TestDatabase) {
     .await;
     first.end().await;
     second.end().await;
-    stage.orders = acknowledged
-        .values()
-        .map(|name| OrderId::from_resource_name(name).unwrap())
-        .collect();
-    let orders = i64::try_from(acknowledged.len()).unwrap();
-    let count = stage
-        .database
-        .number("SELECT COUNT(*) AS n FROM orders")
-        .await;
-    assert_eq!(count, orders, "acknowledged and there");
-    stage.second_channels_fall_due(&mut worker).await;
-    judge(&mut stage, worker).await;
-    let letters = ledger(&stage.gateways, Channel::Email);
-    assert_eq!(letters.len(), 2 * acknowledged.len());
-    assert!(!stage.log().contains("ERROR"), "{}", stage.log());
+    judge_orders(stage, worker, &acknowledged).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

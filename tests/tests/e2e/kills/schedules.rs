@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use countersign_e2e::setting;
 use countersign_notification::testkit::{Act, Answer, GatewayStub, Stage as Point};
 use countersign_store::testing::TestDatabase;
 use futures::future::join_all;
@@ -36,15 +37,6 @@ const STEPS: [&str; 14] = [
     "asked",
     "begun_again",
 ];
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told by the environment how long to go on"
-)]
-pub(super) fn setting(variable: &str, usual: u64) -> u64 {
-    let given = std::env::var(variable).ok();
-    given.map_or(usual, |text| text.parse().unwrap())
-}
 
 /// Something that a gateway does wrong once. With half of them it falls silent, and the worker is killed then.
 fn mischief(rng: &mut StdRng, stage: &Stage) {

@@ -24,10 +24,10 @@ use tokio::{
 };
 
 pub(super) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
-/// What `link_key` is made of.
 /// Runs what follows with files of its own for finding names, in a namespace of its own.
 const WITH_OWN_NAMES: &str = "mount --bind \"$HOSTS\" /etc/hosts && \
      mount --bind \"$RESOLVER\" /etc/resolv.conf && exec \"$0\" \"$@\"";
+/// What `link_key` is made of.
 const LINK_SECRET: &str = "end-to-end tests share one secret";
 /// The lease of thirty seconds, and the five of the sweep.
 pub(super) const LEASE: TimeDelta = TimeDelta::seconds(36);

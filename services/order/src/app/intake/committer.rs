@@ -10,7 +10,7 @@ use std::{
 };
 
 use countersign_runtime::{config, lifecycle::Lifecycle, load::LoadMetrics};
-use countersign_store::{IntakeFailure, StoredRequest, wait_to_run_again};
+use countersign_store::{IntakeFailure, ORDERS_AT_A_STRETCH, StoredRequest, wait_to_run_again};
 use tokio::{
     sync::{Mutex, mpsc},
     time::Instant,
@@ -191,7 +191,10 @@ impl Committer {
         }
         let mut judged = Vec::with_capacity(batch.len());
         let mut going = Vec::with_capacity(batch.len());
-        for waiting in batch.drain(..) {
+        for (number, waiting) in batch.drain(..).enumerate() {
+            if number % ORDERS_AT_A_STRETCH == ORDERS_AT_A_STRETCH - 1 {
+                tokio::task::yield_now().await;
+            }
             match self.deciding.judge(&waiting.submission, &mut facts) {
                 Ok(one) => {
                     judged.push(one);

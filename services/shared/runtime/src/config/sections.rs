@@ -256,6 +256,8 @@ pub struct Links {
     pub key: Option<SecretString>,
     /// A file that holds the keys, instead of `key`.
     pub key_file: Option<PathBuf>,
+    /// Processes start although no open order's link was made with the key: the one that made them is lost, and they with it.
+    pub key_is_lost: bool,
 }
 
 /// Where the company keeps its own wording.
@@ -310,7 +312,8 @@ pub struct Telemetry {
     pub otlp_endpoint: Option<String>,
     /// How log lines are written to standard error.
     pub log_format: LogFormat,
-    /// Which ones, in the words of `tracing_subscriber::EnvFilter`.
+    /// Which ones, in the words of `tracing_subscriber::EnvFilter`. By custom what matters, but not what the library for migrations
+    /// says beside our own words.
     pub log_filter: String,
 }
 
@@ -319,7 +322,7 @@ impl Default for Telemetry {
         Self {
             otlp_endpoint: None,
             log_format: LogFormat::default(),
-            log_filter: "info".to_owned(),
+            log_filter: "info,sea_orm_migration=warn".to_owned(),
         }
     }
 }

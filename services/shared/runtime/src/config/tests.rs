@@ -360,6 +360,7 @@ fn a_development_key_is_made_once_and_kept_for_its_owner_only() {
     let configured = Links {
         key: Some("k".repeat(32).into()),
         key_file: None,
+        key_is_lost: false,
     };
     assert_eq!(
         configured
