@@ -3,6 +3,7 @@
 import sys
 import time
 
+import alarms
 import config
 import dockerfile
 import figures
@@ -19,6 +20,7 @@ def main() -> int:
         ("manifests", lambda: manifests.check(rendered, problems)),
         ("configuration", lambda: config.check(rendered, problems)),
         ("figures", lambda: figures.check(rendered["full"], problems)),
+        ("alarms", lambda: alarms.check(rendered["full"], problems)),
         ("image", lambda: dockerfile.check(problems)),
     ]
     for name, run in checks:
