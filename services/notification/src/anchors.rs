@@ -4,11 +4,12 @@ use std::{
     fs::OpenOptions,
     io::{self, Write as _},
     path::PathBuf,
+    sync::OnceLock,
     time::Duration,
 };
 
 use anyhow::Context as _;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use countersign_domain::chain::AnchorLine;
 use countersign_runtime::config::Audit;
 use countersign_store::{AnchorClaim, Store};
@@ -28,6 +29,8 @@ pub(crate) struct Anchors {
     pub(crate) store: Store,
     pub(crate) config: Audit,
     pub(crate) metrics: Metrics,
+    /// When this process looked for the first time: before the first anchor there is no other to count from.
+    pub(crate) began: OnceLock<DateTime<Utc>>,
 }
 
 impl Anchors {
@@ -48,12 +51,10 @@ impl Anchors {
         }
     }
 
-    /// Tells how far behind the chain is, and makes an anchor when it is time.
+    /// Tells how far behind the chain is, and makes an anchor when it is time. The figures are told whether that succeeds or
+    /// not: who is called when it does not looks at them.
     async fn look(&self) -> anyhow::Result<()> {
-        self.store
-            .sequence_events()
-            .await
-            .context("put commits into the chain")?;
+        let sequenced = self.store.sequence_events().await;
         let now = self.store.now().await.context("read the time")?;
         let waiting = self
             .store
@@ -63,26 +64,36 @@ impl Anchors {
         let waited = waiting.map_or_else(TimeDelta::zero, |since| now - since);
         self.metrics.chain_behind(seconds(waited));
         let interval = TimeDelta::from_std(self.config.anchor_interval()).unwrap_or(TimeDelta::MAX);
-        if let Some(claim) = self
+        let anchored = match sequenced {
+            Ok(_) => self.anchor_in_time(interval, now).await,
+            Err(error) => Err(error).context("put commits into the chain"),
+        };
+        let last = self
+            .store
+            .last_anchor_time()
+            .await
+            .context("read when the last anchor was made")?;
+        let began = *self.began.get_or_init(|| now);
+        let overdue = last.map_or_else(|| now - began, |last| now - last - interval);
+        self.metrics.anchor_overdue(seconds(overdue));
+        anchored
+    }
+
+    /// Makes the next anchor when it is time and nobody else does.
+    async fn anchor_in_time(&self, interval: TimeDelta, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let claim = self
             .store
             .claim_anchor(interval, now)
             .await
-            .context("claim the next anchor")?
-            && let Err(error) = self.anchor(claim).await
-        {
+            .context("claim the next anchor")?;
+        let Some(claim) = claim else { return Ok(()) };
+        if let Err(error) = self.anchor(claim).await {
             self.store
                 .give_anchor_back(claim)
                 .await
                 .context("give the anchor back")?;
             return Err(error);
         }
-        let last = self
-            .store
-            .last_anchor_time()
-            .await
-            .context("read when the last anchor was made")?;
-        let overdue = last.map_or_else(TimeDelta::zero, |last| now - last - interval);
-        self.metrics.anchor_overdue(seconds(overdue).max(0.0));
         Ok(())
     }
 
@@ -130,6 +141,7 @@ fn append(path: PathBuf, text: &str) -> io::Result<()> {
     file.sync_data()
 }
 
+/// Nought of what is not due yet.
 fn seconds(span: TimeDelta) -> f64 {
     span.to_std().map_or(0.0, |span| span.as_secs_f64())
 }

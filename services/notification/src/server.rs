@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use countersign_domain::{locale::TimeZone, order::Channel, place::CountryCode, secrets::LinkKey};
@@ -242,6 +242,7 @@ pub async fn run_live(deps: Deps, live: LiveConfig, lifecycle: &Lifecycle) -> an
         store: store.clone(),
         config: config.audit.clone(),
         metrics: metrics.clone(),
+        began: OnceLock::new(),
     };
     lifecycle.spawn("anchors", anchors.run(lifecycle.soft()));
     let dispatcher = Dispatcher {

@@ -140,16 +140,17 @@ pub(super) async fn recover(courier: Arc<Courier>, soft: CancellationToken) {
     for rounds in 0_u64.. {
         let recovered = async {
             let now = courier.store.now().await?;
+            // First, for it must be known in particular when something of the rest fails again and again.
+            for channel in Channel::ALL {
+                let oldest = courier.store.oldest_due_time(*channel, now).await?;
+                let age = oldest.map_or(0.0, |due| (now - due).as_seconds_f64());
+                courier.metrics.oldest_due_age(channel.as_str(), age);
+            }
             let recovered = courier.store.recover_deliveries(now, 500).await?;
             if rounds % BURIAL == 0 {
                 let buried = courier.store.bury_unreadable_messages(now).await?;
                 courier.metrics.dead_letters("UNREADABLE", buried as u64);
                 courier.store.purge_sending_counts(now).await?;
-            }
-            for channel in Channel::ALL {
-                let oldest = courier.store.oldest_due_time(*channel, now).await?;
-                let age = oldest.map_or(0.0, |due| (now - due).as_seconds_f64());
-                courier.metrics.oldest_due_age(channel.as_str(), age);
             }
             Ok::<Recovered, StoreError>(recovered)
         };

@@ -75,6 +75,14 @@ impl PushMetricExporter for Exporter {
                         .data_points()
                         .map(|point| (labelled(name, point.attributes()), point.value())),
                 ),
+                // Of seconds, the whole ones.
+                AggregatedMetrics::F64(MetricData::Gauge(gauge)) => {
+                    counted.extend(gauge.data_points().map(|point| {
+                        let span = Duration::try_from_secs_f64(point.value());
+                        let series = labelled(name, point.attributes());
+                        (series, span.unwrap_or_default().as_secs())
+                    }));
+                }
                 _ => {}
             }
         }

@@ -1,4 +1,5 @@
-//! Alarms about gateways and relays: the figure moves, and a rule of the chart looks at it (RELIABILITY, D-15, E-10, E-11).
+//! Figures move when staff have to be called, and a rule of the chart looks at them (RELIABILITY, D-15, E-10, E-11). What the rules
+//! make of figures is tested with Prometheus: by `scripts/check-chart`, and from end to end.
 
 use countersign_domain::message::{AttemptOutcome, GatewayState};
 
@@ -39,8 +40,7 @@ async fn held(stage: &Stage, figures: &Figures) -> String {
 /// Staff are called when nothing goes to an account.
 fn a_breaker_pages() {
     let rule = rule("CountersignGatewayLeftAlone");
-    let looks =
-        r#"max by (gateway) (gateway_breaker_state{job="countersign/notification-worker"}) == 2"#;
+    let looks = r#"gateway_breaker_state{job="countersign/notification-worker"}"#;
     assert!(rule.contains(looks), "{rule}");
     assert!(rule.contains("severity: critical"), "{rule}");
 }
@@ -124,5 +124,38 @@ async fn e_10_letters_that_are_refused_as_spam_ring_an_alarm_at_two_in_a_hundred
     for part in [refused.as_str(), all.as_str(), "> 0.02"] {
         assert!(rule.contains(part), "{part}: {rule}");
     }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_anchor_that_cannot_be_made_is_overdue_even_if_there_has_never_been_one() {
+    const OVERDUE: &str = "audit_anchor_overdue_seconds";
+    let figures = Figures::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("volume/anchors");
+    let mut stage = Stage::new(|config| {
+        config.audit.anchor_file = Some(file.clone());
+        config.audit.anchor_interval_seconds = 1;
+    })
+    .await;
+    stage.shop.order(MAIL, None).await;
+    let moves = async |from: u64, to: u64| {
+        eventually(async || {
+            let found = figures.of(OVERDUE);
+            let is_there = (from..=to).contains(&found);
+            is_there.then_some(()).ok_or_else(|| found.to_string())
+        })
+        .await;
+    };
+    // It has looked.
+    moves(1, 600).await;
+    stage.store().shift_clock(chrono::Duration::hours(2));
+    moves(7_200, 7_800).await;
+    let rule = rule("CountersignAnchorLate");
+    assert!(rule.contains(OVERDUE) && rule.contains("> 3600"), "{rule}");
+
+    std::fs::create_dir(folder.path().join("volume")).unwrap();
+    moves(0, 600).await;
+    assert!(std::fs::read_to_string(&file).unwrap().contains("anchor"));
     stage.end().await;
 }
