@@ -28,12 +28,16 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 
+use crate::alarms::page::series;
+
 /// What came, by kind: as it stood on the wire, where texts are texts.
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
     traces: Arc<Mutex<Vec<u8>>>,
     metrics: Arc<Mutex<Vec<u8>>>,
     logs: Arc<Mutex<Vec<u8>>>,
+    /// Where each series stands.
+    latest: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Collector {
@@ -62,6 +66,16 @@ impl Collector {
             let bytes = bytes.lock().unwrap();
             (name, String::from_utf8_lossy(&bytes).into_owned())
         })
+    }
+
+    /// Where each counter and gauge stands, a line each.
+    pub(crate) fn page(&self) -> String {
+        let latest = self.latest.lock().unwrap();
+        let lines: Vec<String> = latest
+            .iter()
+            .map(|(series, value)| format!("{series} {value}\n"))
+            .collect();
+        lines.concat()
     }
 
     /// How far a counter has come, where its attributes hold a word.
@@ -108,7 +122,9 @@ impl MetricsService for Collector {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let bytes = request.into_inner().encode_to_vec();
+        let request = request.into_inner();
+        self.latest.lock().unwrap().extend(series(&request));
+        let bytes = request.encode_to_vec();
         self.metrics.lock().unwrap().extend(bytes);
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }

@@ -1,6 +1,7 @@
 //! The whole system from outside: real services, real sockets, real databases.
 #![cfg(test)]
 
+mod alarms;
 mod backlog;
 mod browser;
 mod callers;
