@@ -13,7 +13,7 @@ prometheus_at() {
     echo "$found"
     return
   fi
-  found=$(command -v prometheus) && [ -x "$(dirname "$found")/promtool" ] && { echo "$found"; return; }
+  found=$(type -P prometheus) && [ -x "$(dirname "$found")/promtool" ] && { echo "$found"; return; }
   mkdir -p "$cache"
   # One at a time: two runs may start together on a machine that has none yet.
   (flock 9 && fetch_prometheus "$cache/prometheus" >&2) 9>"$cache/prometheus.lock" || return 1
