@@ -22,7 +22,8 @@ async fn open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     opened.into_iter().filter_map(Result::ok).collect()
 }
 
-/// How many of these the server has closed, or closes within a while.
+/// How many of these the server has closed, or closes within a while: those that did not fit into the system's queue come out of it
+/// only when the system looks again, after seconds.
 async fn closed(connections: &mut [TcpStream], enough: usize) -> usize {
     let began = Instant::now();
     loop {
@@ -39,7 +40,7 @@ async fn closed(connections: &mut [TcpStream], enough: usize) -> usize {
             }
         });
         let closed = join_all(looked).await.into_iter().filter(|it| *it).count();
-        if closed >= enough || began.elapsed() > Duration::from_secs(20) {
+        if closed >= enough || began.elapsed() > Duration::from_mins(1) {
             return closed;
         }
     }
@@ -82,7 +83,7 @@ async fn k_07_ten_thousand_connections_at_once_do_not_touch_those_that_are_estab
     let storm = async {
         let mut connections = Vec::with_capacity(CONNECTIONS);
         while connections.len() < CONNECTIONS {
-            connections.extend(open(replica.address, 500).await);
+            connections.extend(open(replica.address, 100).await);
         }
         // Ours is one of the forty.
         let turned_away = CONNECTIONS - (LIMIT - 1);
