@@ -1,20 +1,6 @@
-//! The one binary: every role and every operator command is a subcommand of it.
+//! The one binary. What it does is a library, so that tests and fuzzing reach the readers of files.
 
 use std::process::ExitCode;
-
-use anyhow::Context as _;
-use clap::Parser as _;
-use countersign_runtime::{reload::Reload, telemetry::Telemetry};
-
-mod cli;
-mod commands;
-mod console;
-mod database;
-mod import;
-mod roles;
-mod sample;
-
-use cli::Cli;
 
 /// Intake makes some thousand small objects an order; the system's allocator took a quarter of its processor time.
 #[global_allocator]
@@ -22,23 +8,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match start(&Cli::parse()).await {
-        Ok(code) => code,
-        Err(error) => {
-            console::complain(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("a TLS library is installed twice"))?;
-    let (sources, config) = cli.config().context("configuration")?;
-    let telemetry = Telemetry::start(&config.telemetry, cli.command.role())?;
-    let reload = Reload::new(sources, config.clone(), telemetry.log_filter());
-    let outcome = commands::run(&cli.command, &config, reload).await;
-    telemetry.shutdown().await;
-    outcome
+    countersign::main().await
 }

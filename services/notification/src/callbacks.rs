@@ -2,6 +2,8 @@
 //! the inbox, because a gateway that waits too long gives up.
 
 pub(crate) mod alibaba;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) mod fuzz;
 pub(crate) mod twilio;
 
 use std::sync::Arc;

@@ -14,6 +14,8 @@ mod dispatch;
 pub mod failpoint;
 #[cfg(not(feature = "failpoints"))]
 mod failpoint;
+#[cfg(any(test, feature = "testkit"))]
+pub mod fuzz;
 mod grpc;
 mod guard;
 pub mod ids;

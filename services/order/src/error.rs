@@ -17,6 +17,9 @@ const INTERNAL_TEXT: &str = "something went wrong on our side; it has been recor
 
 /// How much text of violations goes into one answer: details travel in a header, and clients take 8 KiB of those.
 const VIOLATIONS_BYTES_MAX: usize = 3_000;
+/// How much of one text goes into an answer. It may repeat what the caller sent, at any length; and the message is in a header of
+/// its own, in which a byte may become three.
+const TEXT_BYTES_MAX: usize = 512;
 
 /// Pause that is asked for after a conflict.
 const RETRY_AFTER_CONFLICT: Duration = Duration::from_millis(100);
@@ -143,7 +146,7 @@ impl From<Refusal> for ServiceError {
 
 impl From<ServiceError> for Status {
     fn from(error: ServiceError) -> Self {
-        let message = error.to_string();
+        let message = cut(error.to_string());
         let mut details = ErrorDetails::new();
         let code = match error {
             ServiceError::Invalid(violations) => {
@@ -153,12 +156,14 @@ impl From<ServiceError> for Status {
                 Code::InvalidArgument
             }
             ServiceError::NotFound { name } => {
+                let name = cut(name);
                 details
                     .set_error_info("NOT_FOUND", DOMAIN, HashMap::new())
                     .set_resource_info(collection(&name), name.as_str(), "", "");
                 Code::NotFound
             }
             ServiceError::AlreadyExists { name } => {
+                let name = cut(name);
                 details
                     .set_error_info("ALREADY_EXISTS", DOMAIN, HashMap::new())
                     .set_resource_info(collection(&name), name.as_str(), "", "");
@@ -168,7 +173,9 @@ impl From<ServiceError> for Status {
                 details
                     .set_error_info(reason, DOMAIN, HashMap::new())
                     .set_precondition_failure(vec![PreconditionViolation::new(
-                        reason, "", message,
+                        reason,
+                        "",
+                        cut(message),
                     )]);
                 Code::FailedPrecondition
             }
@@ -246,12 +253,23 @@ fn summary(violations: &[FieldViolation]) -> String {
     }
 }
 
+/// A text, or its beginning where it is too long for an answer.
+fn cut(mut text: String) -> String {
+    const MARK: &str = "…";
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX - MARK.len()));
+        text.push_str(MARK);
+    }
+    text
+}
+
 /// As many violations as fit into a header, and how many were left out.
 fn bounded(violations: Vec<FieldViolation>) -> Vec<FieldViolation> {
     let total = violations.len();
     let mut bytes = 0;
     let mut kept: Vec<FieldViolation> = violations
         .into_iter()
+        .map(|it| FieldViolation::new(cut(it.field), cut(it.description)))
         .enumerate()
         .take_while(|(place, violation)| {
             bytes += violation.field.len() + violation.description.len() + 8;
@@ -304,7 +322,7 @@ impl Violations {
     }
 
     /// Whether nothing is wrong.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testkit"))]
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -389,6 +407,25 @@ mod tests {
             last.description,
             format!("and {} more fields", 5_000 - (details.len() - 1))
         );
+    }
+
+    /// The message is percent-encoded in its header, so each byte of it may take three.
+    #[test]
+    fn i_11_what_a_caller_sent_comes_back_at_no_length_that_breaks_the_answer() {
+        let long = "订".repeat(100_000);
+        for error in [
+            ServiceError::invalid(long.clone(), long.clone()),
+            ServiceError::not_found(long.clone()),
+            ServiceError::AlreadyExists { name: long.clone() },
+            ServiceError::FailedPrecondition {
+                reason: "PRECONDITION",
+                message: long,
+            },
+        ] {
+            let status = status(error);
+            let header = status.message().len() * 3 + status.details().len() * 4 / 3;
+            assert!(header < 6_000, "{header}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod app;
 pub mod bench;
 mod convert;
 mod error;
+#[cfg(any(test, feature = "testkit"))]
+pub mod fuzz;
 mod grpc;
 mod server;
 

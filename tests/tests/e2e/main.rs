@@ -34,6 +34,7 @@ mod partners;
 mod policies;
 mod program;
 mod python_client;
+mod readers;
 mod readiness;
 mod reload;
 mod rolling;

@@ -5,6 +5,8 @@
 
 pub(crate) mod cancellations;
 pub(crate) mod fields;
+#[cfg(any(test, feature = "testkit"))]
+pub mod fuzz;
 pub(crate) mod grouping;
 pub(crate) mod mapping;
 pub(crate) mod orders;

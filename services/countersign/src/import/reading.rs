@@ -104,8 +104,9 @@ pub(crate) fn time(text: &str, format: Option<&str>, zone: Tz) -> Option<DateTim
         })?;
     match zone.from_local_datetime(&local) {
         LocalResult::Single(time) | LocalResult::Ambiguous(time, _) => Some(time.to_utc()),
+        // None either where the zone's time would be past the last one that can be told.
         LocalResult::None => zone
-            .from_local_datetime(&(local + chrono::Duration::hours(1)))
+            .from_local_datetime(&local.checked_add_signed(chrono::Duration::hours(1))?)
             .earliest()
             .map(|time| time.to_utc()),
     }
@@ -185,6 +186,12 @@ mod tests {
             Some("2010-10-31T00:30:00+00:00")
         );
         assert_eq!(read("yesterday"), None);
+        let far = time(
+            "+262142-12-31T23:30:00",
+            None,
+            chrono_tz::America::Sao_Paulo,
+        );
+        assert_eq!(far, None);
         let written = time("01.06.2010 07:45", Some("%d.%m.%Y %H:%M"), london).unwrap();
         assert_eq!(written.to_rfc3339(), "2010-06-01T06:45:00+00:00");
     }

@@ -33,10 +33,15 @@ impl Rows {
     /// Opens a file; its name tells the format: `.csv`, `.tsv`, `.jsonl` or `.ndjson`, each also with `.gz`.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        Self::of(path, Box::new(file))
+    }
+
+    /// The rows of what such a file holds.
+    fn of(path: &Path, file: Box<dyn Read + Send>) -> anyhow::Result<Self> {
         let name = path.to_string_lossy().to_lowercase();
         let (plain_name, reader): (_, Box<dyn Read + Send>) = match name.strip_suffix(".gz") {
             Some(plain) => (plain, Box::new(MultiGzDecoder::new(BufReader::new(file)))),
-            None => (name.as_str(), Box::new(file)),
+            None => (name.as_str(), file),
         };
         let format = match plain_name.rsplit('.').next() {
             Some("csv") => csv_rows(reader, b',')?,
@@ -53,6 +58,12 @@ impl Rows {
     /// The rows of a text that is built in.
     pub(crate) fn of_csv(text: &'static str) -> anyhow::Result<Self> {
         Ok(Self(csv_rows(Box::new(text.as_bytes()), b',')?))
+    }
+
+    /// The rows of a file of the readers' tests.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn of_bytes(bytes: Vec<u8>, name: &str) -> anyhow::Result<Self> {
+        Self::of(Path::new(name), Box::new(std::io::Cursor::new(bytes)))
     }
 
     /// Names of the columns; none where every row names its own.

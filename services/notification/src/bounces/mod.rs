@@ -2,6 +2,8 @@
 //! what is said of it, and leave that in the inbox; what follows is decided there, once.
 
 pub(crate) mod folder;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) mod fuzz;
 mod report;
 mod sns;
 pub(crate) mod sns_callback;

@@ -64,7 +64,7 @@ pub(crate) fn router(keys: SigningKeys, clock: SharedClock, taker: Taker) -> Rou
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Notification {
+pub(super) struct Notification {
     /// `eventType` where SES publishes events instead of notifications.
     #[serde(rename = "notificationType", alias = "eventType")]
     kind: String,
@@ -122,9 +122,7 @@ impl Taker {
         let Ok(notification) = serde_json::from_slice::<Notification>(body) else {
             return StatusCode::BAD_REQUEST;
         };
-        let letter = token(&notification.mail.source, &self.link_key);
-        let said =
-            letter.and_then(|(delivery, generation)| content(&notification, delivery, generation));
+        let said = said(&notification, &self.link_key);
         let Some((content, kind)) = said else {
             // Signed, but not about a letter of ours: there is nothing to come again for.
             self.metrics.bounce("IGNORED");
@@ -159,6 +157,15 @@ impl Taker {
             }
         }
     }
+}
+
+/// What is said of a letter of ours, and the kind of it for the figures.
+pub(super) fn said(
+    notification: &Notification,
+    key: &LinkKey,
+) -> Option<(ReplyContent, &'static str)> {
+    let (delivery, generation) = token(&notification.mail.source, key)?;
+    content(notification, delivery, generation)
 }
 
 fn content(

@@ -190,7 +190,7 @@ impl Pushes {
     }
 }
 
-fn report_of_text(report: SmsReport) -> Option<ReplyInput> {
+pub(super) fn report_of_text(report: SmsReport) -> Option<ReplyInput> {
     let status = if report.success {
         DeliveryStatus::Delivered
     } else {
@@ -209,7 +209,7 @@ fn report_of_text(report: SmsReport) -> Option<ReplyInput> {
     })
 }
 
-fn report_of_call(report: VoiceReport) -> Option<ReplyInput> {
+pub(super) fn report_of_call(report: VoiceReport) -> Option<ReplyInput> {
     let (status, code) = (report.status()?, report.code());
     hint(Hint {
         channel: Channel::Phone,
@@ -275,7 +275,7 @@ fn is_code(code: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'.' | b'-'))
 }
 
-fn text(up: SmsUp) -> Option<ReplyInput> {
+pub(super) fn text(up: SmsUp) -> Option<ReplyInput> {
     let from = e164(&up.phone_number)?;
     let sequence = match &up.sequence_id {
         serde_json::Value::String(text) => text.clone(),

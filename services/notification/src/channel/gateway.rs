@@ -85,7 +85,7 @@ struct Request<'a> {
 }
 
 #[derive(Deserialize)]
-struct Found {
+pub(super) struct Found {
     id: String,
     status: DeliveryStatus,
 }
@@ -134,7 +134,7 @@ impl GatewaySender {
             Err(Unanswered::InDoubt(text)) => return unknown(ReasonCode::Unconfirmed, text),
         };
         match (answer.status.as_u16(), &answer.body) {
-            (200, Ok(body)) => match serde_json::from_slice::<Found>(body) {
+            (200, Ok(body)) => match read_found(body) {
                 Ok(found) if is_provider_id(&found.id) => Reconciled::Accepted {
                     provider_id: found.id,
                     status: found.status,
@@ -247,6 +247,11 @@ impl Sender for GatewaySender {
     ) -> BoxFuture<'a, Reconciled> {
         self.ask(message, now).boxed()
     }
+}
+
+/// The answer to a question about a message.
+pub(super) fn read_found(body: &[u8]) -> serde_json::Result<Found> {
+    serde_json::from_slice(body)
 }
 
 /// Message id and generation of an idempotency key that we made.

@@ -11,6 +11,8 @@ mod delivery_status;
 pub mod dkim;
 pub mod email;
 pub(crate) mod exchange;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) mod fuzz;
 pub mod gateway;
 mod letter;
 pub mod reason;

@@ -29,6 +29,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 pub(crate) use reply::Reply;
+#[cfg(any(test, feature = "testkit"))]
+pub(super) use reply::end as reply_end;
 pub(crate) use wire::Cause;
 use wire::{Stream, Wire};
 

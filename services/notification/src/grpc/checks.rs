@@ -18,14 +18,19 @@ use super::Notifications;
 /// `ErrorInfo.domain` of all reasons.
 const DOMAIN: &str = "countersign";
 
+/// How many wrong fields are named in one answer: details travel in a header, and clients take 8 KiB of those.
+const VIOLATIONS_MAX: usize = 16;
+
 /// Fields that are not as they must be.
 #[derive(Default)]
 pub(super) struct Violations(Vec<FieldViolation>);
 
 impl Violations {
     pub(super) fn add(&mut self, field: &str, description: impl Display) {
-        self.0
-            .push(FieldViolation::new(field, description.to_string()));
+        if self.0.len() < VIOLATIONS_MAX {
+            self.0
+                .push(FieldViolation::new(field, description.to_string()));
+        }
     }
 
     pub(super) fn take<T, E: Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
@@ -216,4 +221,20 @@ fn digest(parts: &[&str]) -> [u8; 32] {
 pub(super) fn open<M>(request: Request<M>) -> Result<(String, M), Status> {
     let caller = Caller::of(request.extensions())?.name().to_owned();
     Ok((caller, request.into_inner()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i_11_many_wrong_words_still_fit_into_a_header() {
+        let mut violations = Violations::default();
+        let wrong = vec!["no such kind".to_owned(); 10_000];
+        violations.words("kinds", &wrong, countersign_domain::order::Channel::ALL);
+        let status = violations.finish(Some(())).unwrap_err();
+        let details = status.get_details_bad_request().unwrap();
+        assert_eq!(details.field_violations.len(), VIOLATIONS_MAX);
+        assert!(status.details().len() < 4_000, "{}", status.details().len());
+    }
 }

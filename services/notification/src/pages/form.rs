@@ -14,6 +14,12 @@ use super::{PagesState, render::Notice};
 pub(super) struct FormFields(Vec<(String, String)>);
 
 impl FormFields {
+    /// These fields.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(super) const fn of(fields: Vec<(String, String)>) -> Self {
+        Self(fields)
+    }
+
     /// The first field of a name; empty when it was not sent.
     pub(super) fn get(&self, name: &str) -> &str {
         self.0
@@ -35,19 +41,7 @@ impl FromRequest<PagesState> for FormFields {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &PagesState) -> Result<Self, Response> {
-        let multipart = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/form-data"));
-        let read = if multipart {
-            read_multipart(request, state).await
-        } else {
-            Form::<Vec<(String, String)>>::from_request(request, state)
-                .await
-                .map(|Form(fields)| fields)
-                .map_err(|rejection| rejection.status())
-        };
-        read.map(Self).map_err(|status| {
+        read(request, state).await.map(Self).map_err(|status| {
             state.notice(if status == StatusCode::PAYLOAD_TOO_LARGE {
                 Notice::TooLarge
             } else {
@@ -57,9 +51,27 @@ impl FromRequest<PagesState> for FormFields {
     }
 }
 
-async fn read_multipart(
+/// The fields, whatever the state is: it has no part in reading them.
+pub(super) async fn read<S: Send + Sync>(
     request: Request,
-    state: &PagesState,
+    state: &S,
+) -> Result<Vec<(String, String)>, StatusCode> {
+    let multipart = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/form-data"));
+    if multipart {
+        return read_multipart(request, state).await;
+    }
+    Form::<Vec<(String, String)>>::from_request(request, state)
+        .await
+        .map(|Form(fields)| fields)
+        .map_err(|rejection| rejection.status())
+}
+
+async fn read_multipart<S: Send + Sync>(
+    request: Request,
+    state: &S,
 ) -> Result<Vec<(String, String)>, StatusCode> {
     let failed = |error: MultipartError| error.status();
     let mut parts = Multipart::from_request(request, state)

@@ -7,6 +7,8 @@
 
 mod answer;
 mod form;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) mod fuzz;
 mod guard;
 mod inbox_sink;
 mod limit;

@@ -14,7 +14,7 @@ pub(crate) mod lint;
 mod page;
 pub(crate) mod sample;
 mod sandbox;
-mod segments;
+pub(crate) mod segments;
 pub(crate) mod version;
 
 use std::{

@@ -1,6 +1,6 @@
 //! `CatalogService`.
 
-mod convert;
+pub(crate) mod convert;
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{

@@ -22,7 +22,7 @@ use crate::{
 
 type Answer<T> = Result<Response<T>, Status>;
 
-mod amend;
+pub(crate) mod amend;
 mod answers;
 mod merge;
 

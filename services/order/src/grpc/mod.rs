@@ -1,8 +1,8 @@
 //! How the service is called.
 
 mod call;
-mod catalog;
-mod commands;
+pub(crate) mod catalog;
+pub(crate) mod commands;
 mod customers;
 mod erasures;
 mod export;

@@ -16,6 +16,8 @@ pub mod email;
 pub mod erasure;
 pub mod event;
 pub mod feedback;
+#[cfg(any(test, feature = "testkit"))]
+pub mod fuzz;
 mod hidden;
 pub mod hold;
 pub mod ids;

@@ -11,6 +11,8 @@ use self::refusals::{Peer, Refusals};
 pub mod refusals;
 
 mod certificates;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) mod fuzz;
 mod gate;
 mod keys;
 mod tokens;

@@ -18,6 +18,8 @@ mod audit;
 mod callers;
 mod changes;
 mod clouds;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) mod fuzz;
 mod kept;
 mod layers;
 mod letters;
@@ -191,9 +193,18 @@ impl Config {
         if let Some(path) = &sources.file {
             layers.push(Layer::from_file(path)?);
         }
+        Self::of(layers, sources, &shape)
+    }
+
+    /// What these layers come to, with the environment and the flags above them.
+    fn of(
+        mut layers: Vec<Layer>,
+        sources: &Sources,
+        shape: &figment::value::Value,
+    ) -> Result<Self, ConfigError> {
         layers.extend(Layer::from_well_known(&sources.environment));
-        layers.extend(Layer::from_environment(&sources.environment, &shape)?);
-        layers.extend(Layer::from_flags(&sources.flags, &shape));
+        layers.extend(Layer::from_environment(&sources.environment, shape)?);
+        layers.extend(Layer::from_flags(&sources.flags, shape));
         for at in 0..layers.len() {
             let (lower, upper) = layers.split_at_mut(at);
             if let Some(layer) = upper.first_mut() {

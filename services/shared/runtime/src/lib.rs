@@ -11,6 +11,8 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod files;
+#[cfg(any(test, feature = "testkit"))]
+pub mod fuzz;
 pub mod health;
 pub mod lifecycle;
 pub mod load;

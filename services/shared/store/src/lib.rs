@@ -31,6 +31,8 @@ mod events;
 mod feedback;
 mod feedback_list;
 mod feedback_summary;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod gates;
 mod gateways;
 mod intake;

@@ -5,11 +5,11 @@
 //! It takes approved texts only, see [`super::approved`], and a call only speaks: it listens for no keys.
 
 pub mod acs3;
-mod answer;
+pub(super) mod answer;
 mod api;
 mod number;
 pub mod push;
-mod query;
+pub(super) mod query;
 mod sms;
 mod voice;
 

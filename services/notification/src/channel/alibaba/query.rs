@@ -41,7 +41,7 @@ struct List {
 }
 
 #[derive(Deserialize)]
-struct Detail {
+pub(in crate::channel) struct Detail {
     #[serde(rename = "OutId")]
     out_id: Option<String>,
     #[serde(rename = "SendStatus")]
@@ -139,7 +139,7 @@ async fn find_on(
     Err(Reason::new(ReasonCode::UnreadableAnswer, text))
 }
 
-fn read(answer: &Answer) -> Result<(usize, Vec<Detail>), Reason> {
+pub(in crate::channel) fn read(answer: &Answer) -> Result<(usize, Vec<Detail>), Reason> {
     let status = answer.status.as_u16();
     let unreadable = || {
         let text = format!("http {status} to a question, unreadable");

@@ -7,7 +7,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::reply::{Reply, continues};
+use super::reply::{NoReply, Reply, end};
 
 /// Longest reply, all lines together.
 const MAX_REPLY: usize = 8 * 1024;
@@ -31,6 +31,12 @@ pub(crate) enum Cause {
     TlsUnavailable,
     /// The relay offers neither PLAIN nor LOGIN.
     NoLoginMethod,
+}
+
+impl From<NoReply> for Cause {
+    fn from(NoReply: NoReply) -> Self {
+        Self::Malformed
+    }
 }
 
 impl From<io::Error> for Cause {
@@ -107,13 +113,8 @@ impl Wire {
     pub(super) async fn read_reply(&mut self) -> Result<Reply, Cause> {
         let mut looked = 0;
         loop {
-            while let Some(end) = self.unread[looked..].iter().position(|byte| *byte == b'\n') {
-                let line = trim_end(&self.unread[looked..looked + end]);
-                let more = continues(line).ok_or(Cause::Malformed)?;
-                looked += end + 1;
-                if !more {
-                    return self.take(looked);
-                }
+            if let Some(end) = end(&self.unread, &mut looked)? {
+                return self.take(end);
             }
             if self.unread.len() >= MAX_REPLY {
                 return Err(Cause::TooLong);
@@ -124,11 +125,7 @@ impl Wire {
 
     fn take(&mut self, length: usize) -> Result<Reply, Cause> {
         let text = &self.unread[..length];
-        let lines: Vec<&[u8]> = text
-            .split_inclusive(|byte| *byte == b'\n')
-            .map(|line| trim_end(line.strip_suffix(b"\n").unwrap_or(line)))
-            .collect();
-        let reply = Reply::parse(&lines).ok_or(Cause::Malformed);
+        let reply = Reply::read(text).ok_or(Cause::Malformed);
         self.unread.drain(..length);
         reply
     }
@@ -146,10 +143,6 @@ impl Wire {
         self.unread.extend_from_slice(&block[..got]);
         Ok(())
     }
-}
-
-fn trim_end(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// The writing of addresses in parameters (RFC 3461 section 4).

@@ -42,7 +42,7 @@ struct Sent {
 }
 
 /// The class of what came of sending the try `attempt`.
-pub(super) fn classify(answer: Result<Answer, Unanswered>, attempt: &str) -> Outcome {
+pub(in crate::channel) fn classify(answer: Result<Answer, Unanswered>, attempt: &str) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
         Err(Unanswered::NotSent(reason)) => return Outcome::not_sent(reason),
@@ -165,18 +165,4 @@ fn is_code(code: &str) -> bool {
         && code
             .bytes()
             .all(|byte| byte.is_ascii_alphabetic() || byte == b'.')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::channel::tests::fuzz;
-
-    proptest::proptest! {
-        #[test]
-        fn i_11_answers_are_classed(answer in fuzz::answers()) {
-            let outcome = fuzz::soon(|| classify(Ok(answer), "attempt"));
-            proptest::prop_assert!(fuzz::is_short(outcome.reason()), "{outcome:?}");
-        }
-    }
 }

@@ -5,7 +5,7 @@
 //! third time: a customer may get it twice, and gets it. Where that must not be, use the carrier that can be asked.
 //! It takes approved texts only, see [`super::approved`]; their gaps are numbered.
 
-mod answer;
+pub(super) mod answer;
 pub mod tc3;
 
 use std::fmt;

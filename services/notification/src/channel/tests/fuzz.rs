@@ -1,21 +1,16 @@
-//! Nothing that comes over the wire makes a reader fail or think for long (RELIABILITY I-11). More of it:
-//! `PROPTEST_CASES=100000 cargo test -p countersign-notification i_11`.
+//! Nothing that comes over the wire makes a reader fail or think for long (RELIABILITY I-11), with inputs that know the words
+//! of gateways. `scripts/fuzz` gives the same readers inputs that are led by what they reach.
 
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
+    bounces, callbacks,
     channel::{
         Reason, ReasonCode,
-        alibaba::push::{SmsReport, SmsUp, VoiceReport, as_kept, read_array},
-        answer,
-        callback::CallbackEvent,
-        exchange::{Answer, MAX_RETRY_AFTER, retry_after},
-        twilio::callback::{Form, call_status, is_machine, sms_received, sms_status, turn},
+        fuzz::{self, is_short},
     },
-    understanding::{stars, understand},
 };
 
 /// Names and words that gateways use, so that not everything is thrown away at the first byte.
@@ -84,7 +79,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 /// Bodies: JSON that looks like an answer, the same cut off or with a byte changed, forms, noise, and much of one thing.
-pub(in crate::channel) fn bodies() -> impl Strategy<Value = Vec<u8>> {
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let whole = json().prop_map(|value| value.to_string().into_bytes());
     let cut = (json(), any::<prop::sample::Index>()).prop_map(|(value, at)| {
         let mut bytes = value.to_string().into_bytes();
@@ -116,86 +111,55 @@ pub(in crate::channel) fn bodies() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Answers with any status, headers and body.
-pub(in crate::channel) fn answers() -> impl Strategy<Value = Answer> {
-    let headers = prop_oneof![Just(None), "[ -~]{0,30}".prop_map(Some)];
-    (100..600_u16, headers, bodies()).prop_map(|(status, header, body)| {
-        let mut headers = HeaderMap::new();
-        if let Some(value) = header.and_then(|text| text.parse().ok()) {
-            headers.insert("x-acs-retry-after", value);
-        }
-        Answer {
-            status: reqwest::StatusCode::from_u16(status).unwrap(),
-            retry_after: None,
-            headers,
-            body: Ok(body),
-        }
+/// Answers with any status, header and body, as the readers of answers take them.
+fn answers() -> impl Strategy<Value = Vec<u8>> {
+    (100..600_u16, "[ -~]{0,30}", bodies()).prop_map(|(status, header, body)| {
+        let mut bytes = format!("{status} {header}\n").into_bytes();
+        bytes.extend(body);
+        bytes
     })
 }
 
-/// Does it, and sees that it was soon done.
-pub(in crate::channel) fn soon<T>(work: impl FnOnce() -> T) -> T {
+/// Reads it, and sees that it was soon done.
+fn soon(read: fn(&[u8]), bytes: &[u8]) {
     let begun = Instant::now();
-    let done = work();
+    read(bytes);
     assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
-    done
-}
-
-/// A reason never repeats a gateway's words at length.
-pub(in crate::channel) fn is_short(reason: Option<&Reason>) -> bool {
-    reason.is_none_or(|reason| reason.to_string().len() <= 250)
 }
 
 proptest! {
     #[test]
     fn i_11_bodies_are_read_or_refused(body in bodies()) {
-        soon(|| {
-            let _ = serde_json::from_slice::<CallbackEvent>(&body);
-            let _ = read_array(&body, Some::<SmsReport>).map(|it| it.1.into_iter().map(as_kept).count());
-            let _ = read_array(&body, Some::<SmsUp>);
-            let _ = read_array(&body, Some::<VoiceReport>);
-            answer::error_code(&body);
-            answer::shape(&body)
-        });
-        let told = answer::shape(&body);
-        prop_assert!(told.len() <= 250, "{told}");
+        soon(callbacks::fuzz::gateway_callback, &body);
+        soon(bounces::fuzz::bounce_callback, &body);
+        soon(bounces::fuzz::bounce_mail, &body);
     }
 
     #[test]
     fn i_11_forms_are_read_or_refused(query in bodies(), form in bodies()) {
-        soon(|| {
-            let (query, form) = (Form::parse(&query), Form::parse(&form));
-            let mut news = sms_status(&query, &form);
-            news.extend(call_status(&query, &form));
-            news.extend(sms_received(&form));
-            is_machine(&form);
-            turn(&query);
-            news
-        });
+        soon(fuzz::twilio_callback, &[query.as_slice(), &form].join(&b'\n'));
     }
 
     #[test]
     fn i_11_answers_are_classed(answer in answers()) {
-        let outcome = soon(|| answer::classify(&answer));
-        prop_assert!(is_short(outcome.reason()), "{outcome:?}");
+        soon(fuzz::gateway_answer, &answer);
     }
 
     #[test]
     fn i_11_waits_are_within_bounds(text in "\\PC{0,40}|-?[0-9]{0,30}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT") {
-        let mut headers = HeaderMap::new();
-        if let Ok(value) = text.parse() {
-            headers.insert(http::header::RETRY_AFTER, value);
-        }
-        let wait = soon(|| retry_after(&headers, super::now()));
-        prop_assert!(wait.is_none_or(|wait| wait <= MAX_RETRY_AFTER), "{text:?}: {wait:?}");
+        soon(fuzz::retry_after, text.as_bytes());
+    }
+
+    #[test]
+    fn i_11_whatever_a_relay_says_is_read_or_refused(
+        lines in vec("[2-5][0-9]{2}[ -]([245][.][0-9]{1,9}[.][0-9]{1,9} )?\\PC{0,40}|\\PC{0,40}", 0..8),
+    ) {
+        soon(fuzz::smtp_reply, lines.join("\r\n").as_bytes());
     }
 
     #[test]
     fn i_11_what_customers_write_is_understood_or_left_to_staff(text in "\\PC{0,200}|[是好YyEeSs1 ２１！!。.停]{0,40}") {
-        soon(|| {
-            understand(&text);
-            stars(&text)
-        });
+        soon(crate::fuzz::reply_text, text.as_bytes());
     }
 }
 

@@ -3,7 +3,7 @@
 mod alibaba;
 mod contract;
 mod dkim;
-pub(in crate::channel) mod fuzz;
+mod fuzz;
 mod gateway;
 mod letters;
 mod mail;

@@ -21,7 +21,12 @@ struct Problem {
 }
 
 /// The class of an answer to a message to `to` that was posted to `account`.
-pub(super) fn classify(answer: &Answer, kind: Kind, account: &str, to: &str) -> Outcome {
+pub(in crate::channel) fn classify(
+    answer: &Answer,
+    kind: Kind,
+    account: &str,
+    to: &str,
+) -> Outcome {
     let status = answer.status.as_u16();
     match status {
         200..=299 => accepted(status, answer, kind, account, to),
@@ -112,19 +117,5 @@ fn refused(status: u16, answer: &Answer) -> Outcome {
             reason: reason(ReasonCode::Misconfigured),
         },
         (_, None) => Outcome::permanent(reason(ReasonCode::MessageRefused)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::channel::tests::fuzz;
-
-    proptest::proptest! {
-        #[test]
-        fn i_11_answers_are_classed(answer in fuzz::answers()) {
-            let outcome = fuzz::soon(|| classify(&answer, Kind::Sms, "AC1", "+8613912345678"));
-            proptest::prop_assert!(fuzz::is_short(outcome.reason()), "{outcome:?}");
-        }
     }
 }

@@ -24,7 +24,7 @@ const SKEW: TimeDelta = TimeDelta::seconds(60);
 const TAKEN_WITHIN: TimeDelta = TimeDelta::seconds(20);
 
 #[derive(Deserialize)]
-struct Page {
+pub(in crate::channel) struct Page {
     #[serde(default)]
     messages: Option<Vec<Entry>>,
     #[serde(default)]
@@ -139,8 +139,7 @@ impl TwilioSender {
             }
         };
         match (answer.status.as_u16(), answer.body) {
-            (200, Ok(body)) => serde_json::from_slice(&body)
-                .map_err(|_| Reason::new(ReasonCode::UnreadableAnswer, "the list cannot be read")),
+            (200, Ok(body)) => read(&body),
             (200, Err(text)) => Err(Reason::new(ReasonCode::UnreadableAnswer, text)),
             (status, _) => {
                 let text = format!("http {status} to a question about a message");
@@ -179,6 +178,12 @@ impl TwilioSender {
             && !message.taken.contains(&entry.sid)
             && !self.recent.is_of_another(&entry.sid, message.message_id)
     }
+}
+
+/// A page of what was sent.
+pub(in crate::channel) fn read(body: &[u8]) -> Result<Page, Reason> {
+    serde_json::from_slice(body)
+        .map_err(|_| Reason::new(ReasonCode::UnreadableAnswer, "the list cannot be read"))
 }
 
 /// Whether what was said tells this message from all others to the same number. Calls all say the same to Twilio.

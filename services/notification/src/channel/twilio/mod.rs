@@ -3,10 +3,10 @@
 //! Twilio recognises no message twice: what was posted may not be posted again before it is known that the first one was
 //! not taken. So the classes are drawn strictly, and a message in doubt is looked for in the account's own lists.
 
-mod answer;
+pub(super) mod answer;
 pub(crate) mod callback;
 mod codes;
-mod lookup;
+pub(super) mod lookup;
 mod recent;
 pub mod signature;
 pub mod twiml;
@@ -269,7 +269,7 @@ pub(crate) fn callback_url(
 
 /// What Twilio keeps apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Sms,
     Call,
 }

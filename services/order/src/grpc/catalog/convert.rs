@@ -38,7 +38,7 @@ pub(super) fn product_to_proto(product: &Product) -> v1::Product {
     }
 }
 
-pub(super) fn read_product(
+pub(crate) fn read_product(
     sku: &str,
     field: &str,
     given: &v1::Product,
@@ -116,7 +116,7 @@ pub(super) fn price_to_proto(price: &Price) -> v1::Price {
     }
 }
 
-pub(super) fn read_price(given: &v1::Price) -> Result<Price, ServiceError> {
+pub(crate) fn read_price(given: &v1::Price) -> Result<Price, ServiceError> {
     let mut v = Violations::new();
     let price_list = intake::key(&given.price_list, "price.price_list", &mut v);
     let sku = intake::key(&given.sku, "price.sku", &mut v);

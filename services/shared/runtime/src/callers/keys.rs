@@ -40,7 +40,7 @@ pub(super) struct Key {
     pub(super) algorithms: Vec<Algorithm>,
 }
 
-type Keys = HashMap<String, Arc<Key>>;
+pub(super) type Keys = HashMap<String, Arc<Key>>;
 
 /// What is known of a key.
 pub(super) enum Found {
@@ -220,7 +220,7 @@ async fn fetch(client: &reqwest::Client, url: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The keys of a set that make signatures which count. Others, such as shared secrets, are passed over.
-fn read(bytes: &[u8], allowed: &[Algorithm]) -> anyhow::Result<Keys> {
+pub(super) fn read(bytes: &[u8], allowed: &[Algorithm]) -> anyhow::Result<Keys> {
     let set: JwkSet = serde_json::from_slice(bytes).context("it is no set of keys")?;
     let keys: Keys = set
         .keys

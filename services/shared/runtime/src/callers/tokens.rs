@@ -77,22 +77,7 @@ impl Tokens {
 
     /// Who brings a token in an `authorization` header.
     pub(super) async fn prove(&self, header: &[u8]) -> Result<(Arc<str>, Roles), Unproven> {
-        const NO_TOKEN: Unproven =
-            Unproven::Refused("the authorization header holds no bearer token");
-        let (scheme, token) = header.split_at_checked(7).ok_or(NO_TOKEN)?;
-        if !scheme.eq_ignore_ascii_case(b"bearer ") || token.len() > TOKEN_BYTES_MAX {
-            return Err(NO_TOKEN);
-        }
-        let token = token.trim_ascii();
-        // A header without an algorithm that we know, such as none, cannot be read.
-        let head = decode_header(token).map_err(|_| {
-            Unproven::Refused(
-                "the token's header cannot be read, or names no signature that counts",
-            )
-        })?;
-        let kid = head
-            .kid
-            .ok_or(Unproven::Refused("the token does not name its key (kid)"))?;
+        let (token, kid) = named(header)?;
         let key = match self.keys.find(&kid).await {
             Found::Key(key) => key,
             Found::Unknown => return Err(Unproven::Refused("the token's key is not the issuer's")),
@@ -108,40 +93,72 @@ impl Tokens {
                 )
             })?
             .claims;
-        self.in_time(&claims)?;
-        let name = claim(&claims, &self.subject_claim)
-            .and_then(Value::as_str)
-            .filter(|name| is_name(name))
-            .ok_or(Unproven::Refused(
-                "the token names no caller of 1 to 64 characters of A–Z a–z 0–9 . _ : @ -",
-            ))?;
-        let roles = claim(&claims, &self.roles_claim).map_or(Roles::NONE, roles);
-        Ok((name.into(), roles))
-    }
-
-    fn in_time(&self, claims: &Map<String, Value>) -> Result<(), Unproven> {
         let now = self.clock.now().timestamp();
-        let moment = |name: &str| {
-            let value = claims.get(name)?;
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "a date with a fraction of a second; the cast ends at the bounds"
-            )]
-            let seconds = value
-                .as_i64()
-                .or_else(|| value.as_f64().map(|it| it as i64));
-            Some(seconds.ok_or(Unproven::Refused("the token's times are no numbers")))
-        };
-        let expiry = moment("exp").ok_or(Unproven::Refused("the token has no end (exp)"))??;
-        if now >= expiry.saturating_add(self.leeway_seconds) {
-            return Err(Unproven::Refused("the token has expired"));
+        in_time(&claims, now, self.leeway_seconds)?;
+        who(&claims, &self.subject_claim, &self.roles_claim)
+    }
+}
+
+/// The token in an `authorization` header and the name of the key that it says it is signed with.
+pub(super) fn named(header: &[u8]) -> Result<(&[u8], String), Unproven> {
+    const NO_TOKEN: Unproven = Unproven::Refused("the authorization header holds no bearer token");
+    let (scheme, token) = header.split_at_checked(7).ok_or(NO_TOKEN)?;
+    if !scheme.eq_ignore_ascii_case(b"bearer ") || token.len() > TOKEN_BYTES_MAX {
+        return Err(NO_TOKEN);
+    }
+    let token = token.trim_ascii();
+    // A header without an algorithm that we know, such as none, cannot be read.
+    let head = decode_header(token).map_err(|_| {
+        Unproven::Refused("the token's header cannot be read, or names no signature that counts")
+    })?;
+    let kid = head
+        .kid
+        .ok_or(Unproven::Refused("the token does not name its key (kid)"))?;
+    Ok((token, kid))
+}
+
+/// Whom a token names, and with which roles.
+pub(super) fn who(
+    claims: &Map<String, Value>,
+    subject_claim: &str,
+    roles_claim: &str,
+) -> Result<(Arc<str>, Roles), Unproven> {
+    let name = claim(claims, subject_claim)
+        .and_then(Value::as_str)
+        .filter(|name| is_name(name))
+        .ok_or(Unproven::Refused(
+            "the token names no caller of 1 to 64 characters of A–Z a–z 0–9 . _ : @ -",
+        ))?;
+    let roles = claim(claims, roles_claim).map_or(Roles::NONE, roles);
+    Ok((name.into(), roles))
+}
+
+/// Whether a token is good now.
+pub(super) fn in_time(
+    claims: &Map<String, Value>,
+    now: i64,
+    leeway_seconds: i64,
+) -> Result<(), Unproven> {
+    let moment = |name: &str| {
+        let value = claims.get(name)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a date with a fraction of a second; the cast ends at the bounds"
+        )]
+        let seconds = value
+            .as_i64()
+            .or_else(|| value.as_f64().map(|it| it as i64));
+        Some(seconds.ok_or(Unproven::Refused("the token's times are no numbers")))
+    };
+    let expiry = moment("exp").ok_or(Unproven::Refused("the token has no end (exp)"))??;
+    if now >= expiry.saturating_add(leeway_seconds) {
+        return Err(Unproven::Refused("the token has expired"));
+    }
+    match moment("nbf").transpose()? {
+        Some(begin) if now < begin.saturating_sub(leeway_seconds) => {
+            Err(Unproven::Refused("the token is not good yet (nbf)"))
         }
-        match moment("nbf").transpose()? {
-            Some(begin) if now < begin.saturating_sub(self.leeway_seconds) => {
-                Err(Unproven::Refused("the token is not good yet (nbf)"))
-            }
-            _ => Ok(()),
-        }
+        _ => Ok(()),
     }
 }
 

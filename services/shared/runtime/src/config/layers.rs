@@ -106,11 +106,15 @@ pub(super) struct Layer {
 impl Layer {
     /// The TOML file.
     pub(super) fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = read(path)?;
+        Self::from_text(path, &read(path)?)
+    }
+
+    /// What stands in such a file.
+    pub(super) fn from_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
         // The parser's own text shows the line, which may hold a secret.
-        let values = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+        let values = toml::from_str(text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
-            line: error.span().map_or(1, |span| line_of(&text, span.start)),
+            line: error.span().map_or(1, |span| line_of(text, span.start)),
             message: error.message().to_owned(),
         })?;
         Ok(Self {
