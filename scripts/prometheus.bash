@@ -10,7 +10,7 @@ prometheus_at() {
   if [ -n "$found" ]; then
     [ -x "$found" ] && [ -x "$(dirname "$found")/promtool" ] ||
       { echo "prometheus: COUNTERSIGN_TEST_PROMETHEUS must name a prometheus with a promtool beside it, not $found" >&2; return 1; }
-    echo "$found"
+    realpath "$found"
     return
   fi
   found=$(type -P prometheus) && [ -x "$(dirname "$found")/promtool" ] && { echo "$found"; return; }

@@ -50,14 +50,14 @@ pub(crate) fn link_key(config: &Config) -> anyhow::Result<LinkKey> {
     LinkKey::read(key.expose_secret()).context("read links.key")
 }
 
-/// The configured key, when it is the one of this database's links: with another one no customer's link would open, and nobody
-/// would know before they complain.
-async fn proven_link_key(config: &Config, store: &Store) -> anyhow::Result<LinkKey> {
+/// The configured keys, unless none of them made any of the newest orders' links: then they are another database's, no customer's
+/// link would open, and nobody would know before they complain.
+pub(crate) async fn proven_link_key(config: &Config, store: &Store) -> anyhow::Result<LinkKey> {
     let key = link_key(config)?;
     let known = store.knows_links_of(&key).await?;
     anyhow::ensure!(
         known || config.links.key_is_lost,
-        "links.key: none of the newest open orders' links was made with it; give the key that they were made with, or both, one a \
+        "links.key: none of the newest orders' links was made with it; give the key that they were made with, or both, one a \
          line. If that one is lost, say so with links.key_is_lost = true: all links that customers have are dead then"
     );
     if !known {

@@ -7,19 +7,16 @@ use std::{collections::HashMap, error::Error, fmt, time::Duration};
 
 use countersign_domain::decide::Refusal;
 pub(crate) use countersign_runtime::load::refusal::DOMAIN;
-use countersign_runtime::load::{deadline, refusal::Refused};
+use countersign_runtime::{
+    load::{deadline, refusal::Refused},
+    violations::{bounded, cut},
+};
 use countersign_store::StoreError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
 /// What callers read instead of the cause of an internal failure.
 const INTERNAL_TEXT: &str = "something went wrong on our side; it has been recorded";
-
-/// How much text of violations goes into one answer: details travel in a header, and clients take 8 KiB of those.
-const VIOLATIONS_BYTES_MAX: usize = 3_000;
-/// How much of one text goes into an answer. It may repeat what the caller sent, at any length; and the message is in a header of
-/// its own, in which a byte may become three.
-const TEXT_BYTES_MAX: usize = 512;
 
 /// Pause that is asked for after a conflict.
 const RETRY_AFTER_CONFLICT: Duration = Duration::from_millis(100);
@@ -253,40 +250,6 @@ fn summary(violations: &[FieldViolation]) -> String {
     }
 }
 
-/// A text, or its beginning where it is too long for an answer.
-fn cut(mut text: String) -> String {
-    const MARK: &str = "…";
-    if text.len() > TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX - MARK.len()));
-        text.push_str(MARK);
-    }
-    text
-}
-
-/// As many violations as fit into a header, and how many were left out.
-fn bounded(violations: Vec<FieldViolation>) -> Vec<FieldViolation> {
-    let total = violations.len();
-    let mut bytes = 0;
-    let mut kept: Vec<FieldViolation> = violations
-        .into_iter()
-        .map(|it| FieldViolation::new(cut(it.field), cut(it.description)))
-        .enumerate()
-        .take_while(|(place, violation)| {
-            bytes += violation.field.len() + violation.description.len() + 8;
-            *place == 0 || bytes <= VIOLATIONS_BYTES_MAX
-        })
-        .map(|(_, violation)| violation)
-        .collect();
-    let left_out = total - kept.len();
-    if left_out > 0 {
-        kept.push(FieldViolation::new(
-            "",
-            format!("and {left_out} more fields"),
-        ));
-    }
-    kept
-}
-
 /// Collects everything that is wrong with a request, so that the caller can mend it all at once.
 #[derive(Debug, Default)]
 pub(crate) struct Violations(Vec<FieldViolation>);
@@ -426,14 +389,6 @@ mod tests {
             let header = status.message().len() * 3 + status.details().len() * 4 / 3;
             assert!(header < 6_000, "{header}");
         }
-    }
-
-    #[test]
-    fn a_single_huge_violation_is_kept() {
-        assert_eq!(
-            bounded(vec![FieldViolation::new("a", "b".repeat(4_000))]).len(),
-            1
-        );
     }
 
     #[test]

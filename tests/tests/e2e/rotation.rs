@@ -22,7 +22,13 @@ use countersign_store::{
     testing::{DATA_KEYS, TestDatabase},
 };
 use futures::future::join_all;
-use tokio::{net::TcpListener, process::Command, sync::watch, time::timeout};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::TcpListener,
+    process::Command,
+    sync::watch,
+    time::timeout,
+};
 use tonic::{Code, Status, transport::Channel};
 
 use super::program::program;
@@ -263,10 +269,10 @@ async fn j_11_the_link_key_is_changed_ten_times_and_no_customer_notices() {
     }
 }
 
-/// Starts the program; what it says when it does not stay, and nothing when it is there after a while.
-async fn refusal(role: &str, url: &str, settings: &[(&str, &str)]) -> Option<String> {
+/// Starts the program with these link keys, and waits until it has said one of the two things, or has ended.
+async fn says(role: &str, url: &str, keys: &str, is_lost: bool) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let child = Command::new(program().await)
+    let mut child = Command::new(program().await)
         .arg(role)
         .env("DATABASE_URL", url)
         .env("SMTP_URL", "smtp://127.0.0.1:9?tls=none")
@@ -274,40 +280,60 @@ async fn refusal(role: &str, url: &str, settings: &[(&str, &str)]) -> Option<Str
         .env("COUNTERSIGN__NOTIFICATION__LISTEN", "127.0.0.1:0")
         .env("COUNTERSIGN__NOTIFICATION__GRPC_LISTEN", "127.0.0.1:0")
         .env("COUNTERSIGN__PERSONAL_DATA__KEYS", DATA_KEYS)
-        .env("COUNTERSIGN__TELEMETRY__LOG_FILTER", "warn")
-        .envs(settings.iter().copied())
+        .env("COUNTERSIGN__LINKS__KEY", keys)
+        .env("COUNTERSIGN__LINKS__KEY_IS_LOST", is_lost.to_string())
         .current_dir(folder.path())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let ended = timeout(Duration::from_secs(8), child.wait_with_output()).await;
-    let output = ended.ok()?.unwrap();
-    assert!(!output.status.success());
-    Some(String::from_utf8_lossy(&output.stderr).into_owned())
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    let listening = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            said.push_str(&line);
+            said.push('\n');
+            if line.contains("listening") {
+                return;
+            }
+        }
+    };
+    let heard = timeout(Duration::from_mins(1), listening).await;
+    assert!(heard.is_ok(), "{said}");
+    said
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_process_starts_with_a_key_that_opens_nobodys_link_unless_it_is_told_to() {
-    let database = TestDatabase::sqlite().await;
-    let system = System::start(database).await;
-    let mut client = system.orders().await;
-    let request = order_builder().request();
-    client.create_order(request).await.unwrap();
+async fn j_11_processes_start_with_every_step_of_a_changed_link_key_and_not_with_another_databases()
+{
+    let system = System::start(TestDatabase::sqlite().await).await;
     let url = &system.database.url;
-    let other = key(1);
-    let settings = [
-        ("COUNTERSIGN__LINKS__KEY", &*other),
-        ("COUNTERSIGN__LINKS__KEY_IS_LOST", "true"),
-    ];
+    let order = async |keys: &str| {
+        let replica =
+            Replica::start_keyed(system.store.clone(), LinkKey::read(keys).unwrap()).await;
+        let mut client = connect(replica.address).await.unwrap();
+        let request = order_builder().request();
+        client.create_order(request).await.unwrap();
+    };
+    let (old, new, other) = (key(1), key(2), key(3));
+    order(&old).await;
+    let refused = |said: &str| said.contains("links.key: none of the newest orders' links");
     for role in ["order-service", "notification-worker"] {
-        let said = refusal(role, url, &settings[..1]).await.unwrap();
-        assert!(
-            said.contains("links.key: none of the newest open orders"),
-            "{said}"
-        );
-        assert_eq!(refusal(role, url, &settings).await, None);
+        let said = says(role, url, &other, false).await;
+        assert!(refused(&said) && !said.contains("listening"), "{said}");
+        let said = says(role, url, &other, true).await;
+        assert!(said.contains("links.key is a new one"), "{said}");
+        assert!(said.contains("listening"), "{said}");
+    }
+    let (first, second) = (format!("{old}\n{new}"), format!("{new}\n{old}"));
+    for keys in [&first, &second, &new] {
+        // Somebody has ordered since the new key makes links.
+        if keys == &new {
+            order(&second).await;
+        }
+        let said = says("order-service", url, keys, false).await;
+        assert!(said.contains("listening"), "{said}");
     }
 }

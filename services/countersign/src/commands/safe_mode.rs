@@ -131,7 +131,7 @@ pub(crate) fn described(switch: Option<&SafeMode>) -> String {
 pub(crate) async fn ask(args: &ReconcileArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let store = database::connect(config).await?;
     database::require_current(&store).await?;
-    let link_key = roles::link_key(config)?;
+    let link_key = roles::proven_link_key(config, &store).await?;
     let told = |count: u64| {
         if count.is_multiple_of(1_000) && count > 0 {
             say(&format!("{count} messages looked at"));

@@ -7,7 +7,10 @@ use countersign_domain::{
     ids::DeliveryId,
     text::{TextKind, checked_text},
 };
-use countersign_runtime::callers::Caller;
+use countersign_runtime::{
+    callers::Caller,
+    violations::{bounded, cut},
+};
 use countersign_store::{ActCall, StoreError};
 use sha2::{Digest as _, Sha256};
 use tonic::{Code, Request, Status};
@@ -18,19 +21,14 @@ use super::Notifications;
 /// `ErrorInfo.domain` of all reasons.
 const DOMAIN: &str = "countersign";
 
-/// How many wrong fields are named in one answer: details travel in a header, and clients take 8 KiB of those.
-const VIOLATIONS_MAX: usize = 16;
-
 /// Fields that are not as they must be.
 #[derive(Default)]
 pub(super) struct Violations(Vec<FieldViolation>);
 
 impl Violations {
     pub(super) fn add(&mut self, field: &str, description: impl Display) {
-        if self.0.len() < VIOLATIONS_MAX {
-            self.0
-                .push(FieldViolation::new(field, description.to_string()));
-        }
+        self.0
+            .push(FieldViolation::new(field, description.to_string()));
     }
 
     pub(super) fn take<T, E: Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
@@ -90,12 +88,12 @@ impl Violations {
             _ => {
                 let text = self.0.first().map_or_else(
                     || "the request is not valid".to_owned(),
-                    |first| format!("{}: {}", first.field, first.description),
+                    |first| cut(format!("{}: {}", first.field, first.description)),
                 );
                 let mut details = ErrorDetails::new();
                 details
                     .set_error_info("INVALID_FIELDS", DOMAIN, HashMap::new())
-                    .set_bad_request(self.0);
+                    .set_bad_request(bounded(self.0));
                 Err(Status::with_error_details(
                     Code::InvalidArgument,
                     text,
@@ -117,7 +115,7 @@ pub(super) fn invalid(field: &str, description: impl Display) -> Status {
 }
 
 pub(super) fn not_found(name: &str) -> Status {
-    Status::not_found(format!("{name} not found"))
+    Status::not_found(cut(format!("{name} not found")))
 }
 
 /// Something must change before the call can succeed.
@@ -233,8 +231,15 @@ mod tests {
         let wrong = vec!["no such kind".to_owned(); 10_000];
         violations.words("kinds", &wrong, countersign_domain::order::Channel::ALL);
         let status = violations.finish(Some(())).unwrap_err();
-        let details = status.get_details_bad_request().unwrap();
-        assert_eq!(details.field_violations.len(), VIOLATIONS_MAX);
-        assert!(status.details().len() < 4_000, "{}", status.details().len());
+        let named = status.get_details_bad_request().unwrap().field_violations;
+        assert!(
+            named.last().unwrap().description.starts_with("and "),
+            "{named:?}"
+        );
+        assert!(status.details().len() < 4_500, "{}", status.details().len());
+        // Nor does one text that is too long.
+        let status = invalid("source", "n".repeat(20_000));
+        let header = status.message().len() * 3 + status.details().len() * 4 / 3;
+        assert!(header < 6_000, "{header}");
     }
 }

@@ -289,13 +289,13 @@ struct Put<'a> {
     caller: &'a str,
 }
 
-/// Names everything that is wrong with words.
+/// Names what is wrong with words.
 fn refuse_wrong(errors: &[Problem]) -> Result<(), Status> {
     if errors.is_empty() {
         return Ok(());
     }
     let mut violations = Violations::default();
-    for problem in errors.iter().take(50) {
+    for problem in errors {
         let line = problem.line.map(|line| format!("line {line}: "));
         let line = line.unwrap_or_default();
         violations.add("source", format!("{line}{}", problem.words));

@@ -30,9 +30,18 @@ codes! {
     }
 }
 
+const PSEUDONYM: &str = "erased-";
+
 /// What stands in the place of the customer's code. Nothing leads back from it.
 pub fn pseudonym(id: ErasureId) -> String {
-    format!("erased-{}", id.as_uuid().simple())
+    format!("{PSEUDONYM}{}", id.as_uuid().simple())
+}
+
+/// Whether a customer's code stands there in the place of another one.
+pub fn is_pseudonym(customer: &str) -> bool {
+    customer
+        .strip_prefix(PSEUDONYM)
+        .is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// An order without its customer, and the event that says so.

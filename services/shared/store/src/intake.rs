@@ -37,7 +37,7 @@ pub(crate) const OUTBOX: Bulk = Bulk {
     ],
 };
 
-/// Orders that are worked on without letting others have their turn: some tenths of a millisecond. Under overload a refusal would
+/// Orders that are worked on without letting others have their turn: about a millisecond. Under overload a refusal would
 /// have to wait for a whole batch otherwise.
 pub const ORDERS_AT_A_STRETCH: usize = 32;
 

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use countersign_domain::{
+    erasure::is_pseudonym,
     ids::OrderId,
-    order::OrderState,
     secrets::{LinkKey, token_hash},
 };
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
@@ -47,25 +47,22 @@ pub(crate) fn push_link(
 }
 
 impl Store {
-    /// Whether customers' links are made with one of these keys: that of at least one of the newest orders that are open, when
-    /// there are any. With another key nobody's link would open a page.
+    /// Whether customers' links are made with one of these keys: that of at least one of the newest orders, when there are any that
+    /// have one. With another key nobody's link would open a page.
     pub async fn knows_links_of(&self, key: &LinkKey) -> Result<bool, StoreError> {
         let newest: Vec<(Uuid, String)> = orders::Entity::find()
             .select_only()
-            .columns([orders::Column::Id, orders::Column::State])
+            .columns([orders::Column::Id, orders::Column::Customer])
             .order_by_desc(orders::Column::Id)
             .limit(NEWEST)
             .into_tuple()
             .all(&self.db)
             .await
             .during("find the newest orders")?;
-        // Of those that are over, links may have been deleted.
-        let open = newest.into_iter().filter(|(_, state)| {
-            state
-                .parse::<OrderState>()
-                .is_ok_and(|state| !state.is_terminal())
-        });
-        let hashes: Vec<[u8; 32]> = open
+        // Those of erased customers have lost their links.
+        let hashes: Vec<[u8; 32]> = newest
+            .into_iter()
+            .filter(|(_, customer)| !is_pseudonym(customer))
             .flat_map(|(order, _)| {
                 let order = OrderId::from_uuid(order);
                 key.each()

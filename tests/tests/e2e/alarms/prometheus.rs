@@ -69,8 +69,9 @@ pub(super) async fn program() -> Option<PathBuf> {
 /// It ends with the test.
 pub(super) struct Prometheus {
     address: SocketAddr,
-    folder: TempDir,
+    // Ends before its folder does.
     _process: Child,
+    folder: TempDir,
 }
 
 impl Prometheus {

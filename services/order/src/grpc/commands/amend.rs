@@ -73,23 +73,23 @@ pub(crate) fn amendment(
     let (mut lines_change, mut terms_change, mut total_change) = (false, false, false);
     for path in &paths {
         match path.as_str() {
-                "lines" => lines_change = true,
-                "total" => total_change = true,
-                "delivery" => merged.delivery.clone_from(&wanted.delivery),
-                "contact" => merged.contact.clone_from(&wanted.contact),
-                "payment_method" => merged.payment_method = wanted.payment_method,
-                "freight" => merged.freight.clone_from(&wanted.freight),
-                "discount" => merged.discount.clone_from(&wanted.discount),
-                "shortage_policy" => merged.shortage_policy = wanted.shortage_policy,
-                "annotations" => merged.annotations.clone_from(&wanted.annotations),
-                other => violations.add(
-                    "update_mask",
-                    format!(
-                        "{other:?} cannot be amended; lines, delivery, contact, payment_method, total, freight, \
-                         discount, shortage_policy and annotations can"
-                    ),
+            "lines" => lines_change = true,
+            "total" => total_change = true,
+            "delivery" => merged.delivery.clone_from(&wanted.delivery),
+            "contact" => merged.contact.clone_from(&wanted.contact),
+            "payment_method" => merged.payment_method = wanted.payment_method,
+            "freight" => merged.freight.clone_from(&wanted.freight),
+            "discount" => merged.discount.clone_from(&wanted.discount),
+            "shortage_policy" => merged.shortage_policy = wanted.shortage_policy,
+            "annotations" => merged.annotations.clone_from(&wanted.annotations),
+            other => violations.add(
+                "update_mask",
+                format!(
+                    "{other:?} cannot be amended; lines, delivery, contact, payment_method, \
+                         total, freight, discount, shortage_policy and annotations can"
                 ),
-            }
+            ),
+        }
         terms_change |= !matches!(path.as_str(), "lines" | "total");
     }
     let currency = Some(before.total.currency);

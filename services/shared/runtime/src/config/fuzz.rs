@@ -7,7 +7,12 @@ use super::{Config, Layer, Sources, shape};
 pub(crate) fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     // A file of a secret, or of a server's keys, is another's to read: no path of an input may be followed.
-    if text.contains("file") || text.contains("folder") {
+    // An escaped name would not be seen by its letters.
+    if text.contains("file")
+        || text.contains("folder")
+        || text.contains("\\u")
+        || text.contains("\\U")
+    {
         return;
     }
     let Ok(layer) = Layer::from_text(Path::new("countersign.toml"), &text) else {

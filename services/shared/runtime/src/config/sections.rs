@@ -256,7 +256,7 @@ pub struct Links {
     pub key: Option<SecretString>,
     /// A file that holds the keys, instead of `key`.
     pub key_file: Option<PathBuf>,
-    /// Processes start although no open order's link was made with the key: the one that made them is lost, and they with it.
+    /// Processes start although none of the newest orders' links was made with the key: the one that made them is lost, and they with it.
     pub key_is_lost: bool,
 }
 
@@ -312,7 +312,7 @@ pub struct Telemetry {
     pub otlp_endpoint: Option<String>,
     /// How log lines are written to standard error.
     pub log_format: LogFormat,
-    /// Which ones, in the words of `tracing_subscriber::EnvFilter`. By custom what matters, but not what the library for migrations
+    /// Which ones, in the words of `tracing_subscriber::EnvFilter`. By default what matters, but not what the library for migrations
     /// says beside our own words.
     pub log_filter: String,
 }
