@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     possible_duplicates: Counter<u64>,
     dead_letters: Counter<u64>,
     oldest_due_age: Gauge<f64>,
+    oldest_answer_age: Gauge<f64>,
     breaker: Gauge<u64>,
     unreadable_reports: Counter<u64>,
     unknown_messages: Counter<u64>,
@@ -87,6 +88,13 @@ impl Metrics {
                 .f64_gauge("oldest_due_age_seconds")
                 .with_unit("s")
                 .with_description("How long the oldest message that could go has been due")
+                .build(),
+            oldest_answer_age: meter
+                .f64_gauge("oldest_answer_age_seconds")
+                .with_unit("s")
+                .with_description(
+                    "How long the oldest of customers' answers has waited for the order service",
+                )
                 .build(),
             chain_behind: meter
                 .f64_gauge("audit_chain_behind_seconds")
@@ -163,6 +171,10 @@ impl Metrics {
     pub(crate) fn oldest_due_age(&self, channel: &'static str, seconds: f64) {
         self.oldest_due_age
             .record(seconds, &[KeyValue::new("channel", channel)]);
+    }
+
+    pub(crate) fn oldest_answer_age(&self, seconds: f64) {
+        self.oldest_answer_age.record(seconds, &[]);
     }
 
     pub(crate) fn breaker(&self, gateway: &str, level: u64) {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use countersign_runtime::{
-    config::{Config, EmailTransport, GatewayTransport},
+    config::{Config, EmailTransport, GatewayTransport, Notification},
     lifecycle::{Lifecycle, Signals},
     reload::Reload,
 };
@@ -35,6 +35,12 @@ pub(crate) async fn run(
     if !config.callers.encrypts() {
         config.notification.order_service_url = format!("http://{order}");
     }
+    // Links lead to where the pages are, unless the configuration says by what name they are reached.
+    let [pages, messages] = &notification_listeners;
+    if config.notification.public_url == Notification::default().public_url {
+        config.notification.public_url = format!("http://{}", pages.local_addr()?);
+    }
+    config.notification.grpc_listen = messages.local_addr()?;
     let live = reload.live();
     reload.spawn(&lifecycle)?;
     roles::start_notification_worker(

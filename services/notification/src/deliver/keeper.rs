@@ -146,6 +146,9 @@ pub(super) async fn recover(courier: Arc<Courier>, soft: CancellationToken) {
                 let age = oldest.map_or(0.0, |due| (now - due).as_seconds_f64());
                 courier.metrics.oldest_due_age(channel.as_str(), age);
             }
+            let waits = courier.store.oldest_answer_time().await?;
+            let age = waits.map_or(0.0, |since| (now - since).as_seconds_f64());
+            courier.metrics.oldest_answer_age(age);
             let recovered = courier.store.recover_deliveries(now, 500).await?;
             if rounds % BURIAL == 0 {
                 let buried = courier.store.bury_unreadable_messages(now).await?;

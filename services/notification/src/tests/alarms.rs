@@ -159,3 +159,38 @@ async fn an_anchor_that_cannot_be_made_is_overdue_even_if_there_has_never_been_o
     assert!(std::fs::read_to_string(&file).unwrap().contains("anchor"));
     stage.end().await;
 }
+
+#[tokio::test]
+async fn answers_that_the_order_service_does_not_take_ring_an_alarm() {
+    const WAITS: &str = "oldest_answer_age_seconds";
+    let figures = Figures::start();
+    let mut stage = Stage::new(|_| {}).await;
+    // As with a certificate whose caller lacks the role.
+    stage.orders.refuse(&[Code::PermissionDenied; 1_000]);
+    let order = stage.shop.order(MAIL, None).await;
+    let inbox = Inbox::new(stage.store().clone(), std::sync::Arc::new(Ids::seeded(1)));
+    let said = ReplyInput {
+        source: "PAGE",
+        source_event_id: "form-1".to_owned(),
+        order: Some(order.id),
+        content: ReplyContent::Accept {
+            round: Some(1),
+            answer_channel: AnswerChannel::Link,
+            amount: None,
+        },
+    };
+    inbox.receive(said).await.unwrap();
+    stage.store().shift_clock(chrono::Duration::minutes(10));
+    eventually(async || {
+        let age = figures.of(WAITS);
+        (600..900)
+            .contains(&age)
+            .then_some(())
+            .ok_or_else(|| age.to_string())
+    })
+    .await;
+    let rule = rule("CountersignAnswersWait");
+    assert!(rule.contains(WAITS) && rule.contains("> 300"), "{rule}");
+    assert!(rule.contains("severity: critical"), "{rule}");
+    stage.end().await;
+}

@@ -231,6 +231,12 @@ codes! {
 }
 
 impl ReplyContent {
+    /// Words of [`Self::kind`] for what a customer said. The rest is news of messages, which may wait for a day until the message is
+    /// known.
+    pub const SAID: [&str; 8] = [
+        "ACCEPT", "OBJECT", "CODE", "FEEDBACK", "CALL", "WORDS", "TEXT", "KEY",
+    ];
+
     /// The word for it in the inbox.
     pub const fn kind(&self) -> &'static str {
         match self {

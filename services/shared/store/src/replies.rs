@@ -108,6 +108,20 @@ impl Store {
             .collect()
     }
 
+    /// Since when the oldest of what customers said has waited to be taken.
+    pub async fn oldest_answer_time(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        replies::Entity::find()
+            .select_only()
+            .column(replies::Column::ReceiveTime)
+            .filter(replies::Column::State.eq(ReplyState::Pending.as_str()))
+            .filter(replies::Column::Kind.is_in(ReplyContent::SAID))
+            .order_by_asc(replies::Column::ReceiveTime)
+            .into_tuple()
+            .one(&self.db)
+            .await
+            .during("find the oldest answer that waits")
+    }
+
     /// Parts of carriers' pushes that could not be read, newest first.
     pub async fn list_unreadable(&self, limit: u64) -> Result<Vec<Reply>, StoreError> {
         const DOING: &str = "list what could not be read";

@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use countersign_domain::{
     confirmation::AnswerChannel,
     ids::ReplyId,
-    reply::{Reply, ReplyContent, ReplyState},
+    reply::{GatewayStatus, Reply, ReplyContent, ReplyState},
 };
 use countersign_store::testing::TestDatabase;
 use rand::{SeedableRng, rngs::StdRng};
@@ -26,6 +26,36 @@ fn reply(now: DateTime<Utc>, seed: u64, event: &str) -> Reply {
         attempts: 0,
         result: String::new(),
         receive_time: now,
+    }
+}
+
+#[tokio::test]
+async fn what_customers_said_is_known_to_wait_and_news_of_messages_are_not() {
+    for database in TestDatabase::all().await {
+        let store = &database.store;
+        let now = store.now().await.unwrap();
+        let ago = |minutes| now - Duration::minutes(minutes);
+        assert_eq!(store.oldest_answer_time().await.unwrap(), None);
+        let news = Reply {
+            content: ReplyContent::StatusById {
+                provider_id: "unknown".to_owned(),
+                status: GatewayStatus::Delivered,
+                code: None,
+            },
+            ..reply(ago(90), 1, "e-1")
+        };
+        store.insert_reply(&news).await.unwrap();
+        assert_eq!(store.oldest_answer_time().await.unwrap(), None);
+        let (younger, older) = (reply(ago(5), 2, "e-2"), reply(ago(20), 3, "e-3"));
+        for said in [&younger, &older] {
+            store.insert_reply(said).await.unwrap();
+        }
+        assert_eq!(store.oldest_answer_time().await.unwrap(), Some(ago(20)));
+        store
+            .finish_reply(older.id, ReplyState::Applied, "OK")
+            .await
+            .unwrap();
+        assert_eq!(store.oldest_answer_time().await.unwrap(), Some(ago(5)));
     }
 }
 
