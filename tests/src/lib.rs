@@ -19,5 +19,5 @@ pub use order::{
 };
 pub use setting::setting;
 pub use status::{reason, refused, violated_fields, violations};
-pub use system::{Caller, Orders, Replica, System, link_key, seed, texts_at_any_hour};
+pub use system::{Caller, LINK_SECRET, Orders, Replica, System, link_key, seed, texts_at_any_hour};
 pub use walk::{counters, kinds, names_of_states};

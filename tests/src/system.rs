@@ -31,7 +31,7 @@ use tonic::{
 use crate::order::{CATALOG, WAREHOUSE, fresh_id};
 
 /// Makes the links and codes of every test.
-const LINK_SECRET: &[u8] = b"end-to-end tests share one secret";
+pub const LINK_SECRET: &str = "end-to-end tests share one secret";
 
 /// The order service as a caller has it.
 pub type Orders = OrderServiceClient<InterceptedService<Channel, Caller>>;
@@ -140,7 +140,7 @@ fn company() -> config::Company {
 
 /// The key that every test's services make links and codes with.
 pub fn link_key() -> LinkKey {
-    LinkKey::new(LINK_SECRET).expect("long enough")
+    LinkKey::new(LINK_SECRET.as_bytes()).expect("long enough")
 }
 
 /// A database with goods, policies and rules in it, and services on it.

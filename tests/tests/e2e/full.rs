@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign_e2e::{order_builder, seed};
+use countersign_e2e::{LINK_SECRET, order_builder, seed};
 use countersign_proto::v1::{self, order_service_client::OrderServiceClient};
 use countersign_runtime::lifecycle::Lifecycle;
 use countersign_store::testing::TestDatabase;
@@ -23,8 +23,6 @@ use super::{
     database::full_disk::fill,
     program::{answers, free_address, program},
 };
-
-const LINK_SECRET: &str = "end-to-end tests share one secret";
 
 fn client(address: SocketAddr) -> OrderServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign_e2e::order_builder;
+use countersign_e2e::{LINK_SECRET, order_builder};
 use countersign_proto::v1::{self, order_service_client::OrderServiceClient};
 use tokio::process::{Child, Command};
 use tonic::transport::Endpoint;
@@ -55,10 +55,7 @@ pub(crate) fn start(program: &Path, url: &str, address: SocketAddr, folder: &Pat
         .arg("order-service")
         .env("DATABASE_URL", url)
         .env("COUNTERSIGN__ORDER__LISTEN", address.to_string())
-        .env(
-            "COUNTERSIGN__LINKS__KEY",
-            "a key of thirty-two bytes or more for links",
-        )
+        .env("COUNTERSIGN__LINKS__KEY", LINK_SECRET)
         .env(
             "COUNTERSIGN__PERSONAL_DATA__KEYS",
             countersign_store::testing::DATA_KEYS,

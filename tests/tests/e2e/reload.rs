@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign_e2e::seed;
+use countersign_e2e::{LINK_SECRET, seed};
 use countersign_store::testing::TestDatabase;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -40,7 +40,7 @@ async fn l_06_a_running_service_refuses_a_wrong_configuration_and_takes_the_next
     let file = folder.path().join("countersign.toml");
     let log = folder.path().join("log");
     let right = format!(
-        "[database]\nurl = \"{}\"\n[order]\nlisten = \"{address}\"\n[links]\nkey = \"end-to-end tests share one secret\"\n",
+        "[database]\nurl = \"{}\"\n[order]\nlisten = \"{address}\"\n[links]\nkey = \"{LINK_SECRET}\"\n",
         database.url
     );
     fs::write(&file, &right).unwrap();

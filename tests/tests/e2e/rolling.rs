@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign_e2e::{System, order_builder};
+use countersign_e2e::{LINK_SECRET, System, order_builder};
 use countersign_proto::v1::{self, order_service_client::OrderServiceClient};
 use countersign_store::testing::TestDatabase;
 use futures::future::join_all;
@@ -28,8 +28,6 @@ use super::program::{answers, free_address, program};
 
 const CALLERS: usize = 6;
 const TRIES_MAX: u32 = 4;
-/// The secret that links are made of, as in every other test.
-const LINK_SECRET: &str = "end-to-end tests share one secret";
 
 /// An order service as a process of its own, and how it is set up.
 pub(crate) struct Service {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use countersign_domain::message::GatewayState;
-use countersign_e2e::{order_builder, seed, texts_at_any_hour};
+use countersign_e2e::{LINK_SECRET, order_builder, seed, texts_at_any_hour};
 use countersign_notification::testkit::{
     Act, Answer, GatewayStub, MailSink, MailSinkConfig, Stage,
 };
@@ -33,7 +33,6 @@ mod prometheus;
 /// Longer than any step takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
-const LINK_SECRET: &str = "end-to-end tests share one secret";
 /// Not that hundreds of customers are reached by no channel.
 const LOGGED: &str = "error,countersign_store::unreachable=off";
 

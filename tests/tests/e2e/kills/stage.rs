@@ -9,7 +9,7 @@ use std::{
 
 use chrono::TimeDelta;
 use countersign_domain::ids::OrderId;
-use countersign_e2e::link_key;
+use countersign_e2e::{LINK_SECRET, link_key};
 use countersign_notification::testkit::{GatewayStub, MailSink};
 use countersign_store::{
     Claimed,
@@ -27,8 +27,6 @@ pub(super) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 /// Runs what follows with files of its own for finding names, in a namespace of its own.
 const WITH_OWN_NAMES: &str = "mount --bind \"$HOSTS\" /etc/hosts && \
      mount --bind \"$RESOLVER\" /etc/resolv.conf && exec \"$0\" \"$@\"";
-/// What `link_key` is made of.
-const LINK_SECRET: &str = "end-to-end tests share one secret";
 /// The lease of thirty seconds, and the five of the sweep.
 pub(super) const LEASE: TimeDelta = TimeDelta::seconds(36);
 /// Longer than any step takes on a busy machine.

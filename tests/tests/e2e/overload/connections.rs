@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign_e2e::{Orders, order_builder, seed};
+use countersign_e2e::{LINK_SECRET, Orders, order_builder, seed};
 use countersign_proto::v1::{self, order_service_client::OrderServiceClient};
 use countersign_store::testing::TestDatabase;
 use futures::future::join_all;
@@ -140,10 +140,7 @@ async fn l_08_a_process_with_256_files_turns_connections_away_and_does_not_spin(
         .arg(&program)
         .env("DATABASE_URL", &database.url)
         .env("COUNTERSIGN__ORDER__LISTEN", address.to_string())
-        .env(
-            "COUNTERSIGN__LINKS__KEY",
-            "a key of thirty-two bytes or more for links",
-        )
+        .env("COUNTERSIGN__LINKS__KEY", LINK_SECRET)
         .env(
             "COUNTERSIGN__PERSONAL_DATA__KEYS",
             countersign_store::testing::DATA_KEYS,
