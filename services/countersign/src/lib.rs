@@ -1,5 +1,8 @@
 //! What the one binary does: every role and every operator command is a subcommand of it.
 
+// See main.rs.
+#![recursion_limit = "256"]
+
 use std::process::ExitCode;
 
 use anyhow::Context as _;
