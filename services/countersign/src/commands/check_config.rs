@@ -13,8 +13,8 @@ use crate::{
 /// URL, keys and files hold.
 pub(crate) async fn run(args: &CheckConfigArgs, config: &Config) -> anyhow::Result<ExitCode> {
     say(config.redacted().trim_end());
-    if config.company.phone.is_none() {
-        warn("company.phone is not set: letters and texts name no number that customers can ring");
+    for remark in config.remarks() {
+        warn(&remark);
     }
     let mut problems = countersign_notification::check(config);
     if !args.without_files {

@@ -27,6 +27,7 @@ mod limits;
 mod links;
 mod personal_data;
 mod redact;
+mod remarks;
 mod retention;
 mod sections;
 mod sending;

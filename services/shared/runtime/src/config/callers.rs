@@ -3,12 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use countersign_proto::v1::Role;
-use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Config,
-    validate::{Problems, check_http},
+    validate::{Problems, check_http, is_here},
 };
 use crate::callers::{is_name, word};
 
@@ -261,16 +260,9 @@ impl Config {
         );
         if let Some(url) = &jwt.jwks_url {
             check_http(url, "callers.jwt.jwks_url", problems);
-            let parsed = url.parse::<Uri>().ok();
-            let local = parsed.as_ref().and_then(Uri::host).is_some_and(|host| {
-                host == "localhost"
-                    || host
-                        .parse()
-                        .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-            });
-            let encrypted = parsed.as_ref().and_then(Uri::scheme_str) == Some("https");
+            let encrypted = url.starts_with("https://");
             problems.unless(
-                encrypted || local,
+                encrypted || is_here(url),
                 "callers.jwt.jwks_url",
                 "must be https: whoever changes the keys on the way can make tokens",
             );

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Config, Gateway, GatewayTransport, redact,
-    validate::{Problems, check_http},
+    validate::{Problems, check_http, is_here},
 };
 
 /// An account at Twilio.
@@ -138,9 +138,9 @@ pub(super) fn check(config: &Config, gateway: &Gateway, section: &str, problems:
     );
     let public = config.notification.public_url.parse::<Uri>().ok();
     let host = public.as_ref().and_then(Uri::host).unwrap_or_default();
-    let here = host == "localhost" || host == "127.0.0.1" || host == "[::1]";
     problems.unless(
-        here || (config.notification.public_url.starts_with("https://") && !host.contains('_')),
+        is_here(&config.notification.public_url)
+            || (config.notification.public_url.starts_with("https://") && !host.contains('_')),
         "notification.public_url",
         "must be an https:// address without an underscore in its host: Twilio calls it",
     );

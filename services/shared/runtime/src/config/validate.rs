@@ -331,3 +331,14 @@ pub(super) fn check_http(url: &str, key: &str, problems: &mut Problems) {
     );
     problems.unless(!url.contains('@'), key, "must not hold a user or password");
 }
+
+/// Whether a URL leads to the machine that asks.
+pub(super) fn is_here(url: &str) -> bool {
+    let url = url.parse::<Uri>().ok();
+    let host = url.as_ref().and_then(Uri::host).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
