@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use countersign_domain::{message::DeliveryState, retention::messages_below};
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect,
+};
 use uuid::Uuid;
 
 use super::{DOING, KEYS_MAX};
@@ -102,26 +104,19 @@ impl Store {
         of: Vec<Uuid>,
         dry_run: bool,
     ) -> Result<u64, StoreError> {
-        use attempts::Column as C;
         let mut rows = 0;
         for part in of.chunks(KEYS_MAX) {
             let part = padded(part.to_vec());
             if dry_run {
-                let found = attempts::Entity::find().filter(C::DeliveryId.is_in(part));
+                let found =
+                    attempts::Entity::find().filter(attempts::Column::DeliveryId.is_in(part));
                 rows += found.count(&self.db).await.during(DOING)?;
                 continue;
             }
             rows += self
                 .write(|transaction| {
                     let part = part.clone();
-                    Box::pin(async move {
-                        let deleted = attempts::Entity::delete_many()
-                            .filter(C::DeliveryId.is_in(part))
-                            .exec(transaction)
-                            .await
-                            .during(DOING)?;
-                        Ok(deleted.rows_affected)
-                    })
+                    Box::pin(delete_attempts_in(transaction, part))
                 })
                 .await?;
         }
@@ -146,11 +141,7 @@ impl Store {
                         let orders = part.iter().map(|it| (it.id, it.order)).collect();
                         note_orders(transaction, orders).await?;
                         let part = padded(part.iter().map(|it| it.id).collect());
-                        attempts::Entity::delete_many()
-                            .filter(attempts::Column::DeliveryId.is_in(part.clone()))
-                            .exec(transaction)
-                            .await
-                            .during(DOING)?;
+                        delete_attempts_in(transaction, part.clone()).await?;
                         let deleted = deliveries::Entity::delete_many()
                             .filter(deliveries::Column::Id.is_in(part))
                             .exec(transaction)
@@ -163,4 +154,17 @@ impl Store {
         }
         Ok(rows)
     }
+}
+
+/// Answers how many tries of these messages there were.
+async fn delete_attempts_in(
+    transaction: &DatabaseTransaction,
+    messages: Vec<Uuid>,
+) -> Result<u64, StoreError> {
+    let deleted = attempts::Entity::delete_many()
+        .filter(attempts::Column::DeliveryId.is_in(messages))
+        .exec(transaction)
+        .await
+        .during(DOING)?;
+    Ok(deleted.rows_affected)
 }
