@@ -118,7 +118,10 @@ async fn measure(args: &OverloadArgs, round: usize) -> anyhow::Result<Measured> 
     console::say(&format!("round {round}: peak, {} callers", args.callers));
     let calm = storm_process(service.url(), From::Callers(args.callers), args.seconds).await?;
     let peak = per_second(calm.taken, &calm);
-    console::say(&format!("  {peak:.0} orders/s"));
+    console::say(&format!(
+        "  {peak:.0} orders/s, p99 {:.0} ms",
+        calm.taken_p99_ms
+    ));
     let mut rows = Vec::new();
     #[expect(
         clippy::cast_precision_loss,
