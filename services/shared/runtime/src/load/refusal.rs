@@ -31,8 +31,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// and HTTP/2 says the headers of so few answers by their numbers.
 const PAUSES: u32 = 6;
 
-/// How long the rest of a refused call is waited for; it comes in the same packet, nearly always.
-const HEARING: Duration = Duration::from_millis(10);
+/// How long the rest of a refused call is waited for. It comes in the same packet, nearly always; but a process that has too little
+/// processor time looks at its clock before it reads what has come.
+const HEARING: Duration = Duration::from_millis(250);
 /// How much of it is read.
 const HEARD_BYTES_MAX: usize = 256 * 1024;
 
