@@ -44,7 +44,7 @@ pub(super) async fn run(args: &OverloadArgs) -> anyhow::Result<()> {
         worker_mib.extend(measured.worker_mib);
     }
     console::say(&format!(
-        "{:<22} {:>8} {:>10} {:>9} {:>6} {:>11} {:>12} {:>12} {:>9} {:>6} {:>7}",
+        "{:<22} {:>8} {:>10} {:>9} {:>6} {:>11} {:>12} {:>12} {:>10} {:>9} {:>6} {:>7}",
         "",
         "peak/s",
         "offered/s",
@@ -53,6 +53,7 @@ pub(super) async fn run(args: &OverloadArgs) -> anyhow::Result<()> {
         "taken p99",
         "refused p50",
         "refused p99",
+        "at first",
         "memory",
         "late",
         "failed"
@@ -64,7 +65,7 @@ pub(super) async fn run(args: &OverloadArgs) -> anyhow::Result<()> {
     ] {
         let of = |key: &str| row[key].as_f64().unwrap_or(0.0);
         console::say(&format!(
-            "{who:<22} {:>8.0} {:>10.0} {:>9.0} {:>5.0}% {:>8.0} ms {:>9.1} ms {:>9.1} ms {:>5.0} MiB {:>6} {:>7}",
+            "{who:<22} {:>8.0} {:>10.0} {:>9.0} {:>5.0}% {:>8.0} ms {:>9.1} ms {:>9.1} ms {:>7.0} ms {:>5.0} MiB {:>6} {:>7}",
             of("peak_per_second"),
             of("offered_per_second"),
             of("taken_per_second"),
@@ -72,6 +73,7 @@ pub(super) async fn run(args: &OverloadArgs) -> anyhow::Result<()> {
             of("taken_p99_ms"),
             of("refused_p50_ms"),
             of("refused_p99_ms"),
+            of("first_refused_p99_ms"),
             of("memory_mib"),
             row["late"],
             row["failed"],
@@ -194,6 +196,7 @@ fn row(peak: f64, storm: &Storm, memory_bytes: u64) -> Value {
         "taken_p99_ms": storm.taken_p99_ms,
         "refused_p50_ms": storm.refused_p50_ms,
         "refused_p99_ms": storm.refused_p99_ms,
+        "first_refused_p99_ms": storm.first_refused_p99_ms,
         "memory_mib": mib(memory_bytes),
         "late": storm.late,
         "failed": storm.failed,

@@ -15,6 +15,8 @@ use crate::console;
 const UNANSWERED_MAX: usize = 20_000;
 /// What a client waits that is refused without being told for how long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// All callers begin in the same instant. What they ask in this time is counted, but its refusals have a percentile of their own.
+const BEGINNING: Duration = Duration::from_secs(2);
 
 /// What a storm of calls came to.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -30,6 +32,8 @@ pub(super) struct Storm {
     pub(super) taken_p99_ms: f64,
     pub(super) refused_p50_ms: f64,
     pub(super) refused_p99_ms: f64,
+    /// Of the first two seconds, which are not in the other percentiles of refusals.
+    pub(super) first_refused_p99_ms: f64,
     pub(super) seconds: f64,
 }
 
@@ -162,6 +166,7 @@ async fn sum_up(
     };
     let mut taken = Histogram::<u64>::new_with_bounds(1, 120_000_000, 3)?;
     let mut refused = taken.clone();
+    let mut first_refused = taken.clone();
     while let Some(answer) = receiver.recv().await {
         let (took, in_time) = (answer.end - answer.start, answer.end <= start + span);
         let count = match answer.code {
@@ -170,7 +175,12 @@ async fn sum_up(
                 &mut storm.taken
             }
             Code::ResourceExhausted => {
-                refused.saturating_record(micros(took));
+                let percentiles = if answer.start < start + BEGINNING {
+                    &mut first_refused
+                } else {
+                    &mut refused
+                };
+                percentiles.saturating_record(micros(took));
                 &mut storm.refused
             }
             _ => &mut storm.failed,
@@ -189,5 +199,6 @@ async fn sum_up(
     storm.taken_p99_ms = ms(&taken, 99.0);
     storm.refused_p50_ms = ms(&refused, 50.0);
     storm.refused_p99_ms = ms(&refused, 99.0);
+    storm.first_refused_p99_ms = ms(&first_refused, 99.0);
     Ok(storm)
 }
