@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use countersign_domain::{safe_mode::SafeModeState, secrets::LinkKey};
+use countersign_domain::{message::every_account, safe_mode::SafeModeState, secrets::LinkKey};
 use countersign_runtime::{clock::SystemClock, config::Config};
 use countersign_store::{DispatchFacts, Store};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ use crate::{
     quiet::QuietHours,
     server::company_zone,
     template::library::Library,
-    transport::Transports,
+    transport::{Transport, Transports},
 };
 
 /// Messages that are taken off the outbox at once.
@@ -45,6 +45,8 @@ pub struct ReconcileDeps<'a> {
     pub reason: &'a str,
     /// Ask, and write nothing.
     pub dry_run: bool,
+    /// Ask nobody about channels that have no carrier in this configuration, although workers had one.
+    pub without_carriers: bool,
 }
 
 /// Asks the carriers about every message that would be sent, and settles those that they have. Refused while workers send.
@@ -75,6 +77,9 @@ pub async fn reconcile(
     let own = &config.notification;
     let metrics = Metrics::new();
     let transports = Transports::of(config, store, link_key, &ids)?;
+    if !deps.without_carriers {
+        ensure_carriers(store, &transports).await?;
+    }
     // Carriers that know a message by its words are asked with those that are in force.
     let library = Library::of(&config.templates, store)?;
     library.look().await?;
@@ -104,4 +109,25 @@ pub async fn reconcile(
     courier
         .reconcile(deps.actor, deps.reason, deps.dry_run, told)
         .await
+}
+
+/// Another process' configuration would ask the local mailbox what a carrier has, and take its answer.
+async fn ensure_carriers(store: &Store, transports: &Transports) -> anyhow::Result<()> {
+    let known = store.list_gateways().await?;
+    for account in transports.accounts() {
+        if matches!(account.transport, Transport::Carrier(_)) {
+            continue;
+        }
+        let channel = account.channel;
+        let carrier = known.iter().find(|it| {
+            it.channel == channel && it.name != account.name && it.name != every_account(channel)
+        });
+        ensure!(
+            carrier.is_none(),
+            "workers had a carrier for {channel} ({}), this configuration has none: ask with the worker's, or, if there is none any more, \
+             --without-carriers",
+            carrier.map_or("", |it| it.name.as_str())
+        );
+    }
+    Ok(())
 }

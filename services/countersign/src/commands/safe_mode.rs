@@ -42,6 +42,9 @@ pub(crate) struct ReconcileArgs {
     /// Asks, and changes nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Asks nobody about channels whose carrier was given up: what had been sent by them goes once more.
+    #[arg(long)]
+    without_carriers: bool,
     /// Why; it stays on record with each message that is settled.
     #[arg(long, default_value = "reconciled after a restore", value_parser = reason)]
     reason: String,
@@ -144,6 +147,7 @@ pub(crate) async fn ask(args: &ReconcileArgs, config: &Config) -> anyhow::Result
         actor: &args.actor,
         reason: &args.reason,
         dry_run: args.dry_run,
+        without_carriers: args.without_carriers,
     };
     let report = reconcile(&deps, &told).await?;
     say(&summary(&report));

@@ -81,7 +81,15 @@ async fn l_05_a_running_worker_notices_that_its_database_went_back_and_sends_not
             actor: "wang",
             reason: "restored",
             dry_run: false,
+            without_carriers: false,
         };
+        let anothers = Config::default();
+        let wrong = ReconcileDeps {
+            config: &anothers,
+            ..deps
+        };
+        let refused = reconcile(&wrong, &|_| ()).await.unwrap_err().to_string();
+        assert!(refused.contains("a carrier for SMS"), "{refused}");
         let report = reconcile(&deps, &|_| ()).await.unwrap();
         assert_eq!(report[&Channel::Sms].sent, 2);
         turn(&store, SafeModeState::Off).await;

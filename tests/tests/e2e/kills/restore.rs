@@ -34,6 +34,7 @@ async fn ask(stage: &Stage, dry_run: bool) -> anyhow::Result<ReconcileReport> {
         actor: "wang",
         reason: "restored from last night",
         dry_run,
+        without_carriers: false,
     };
     reconcile(&deps, &|_| ()).await
 }
