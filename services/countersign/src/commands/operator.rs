@@ -11,7 +11,7 @@ use countersign_runtime::{
     client::{self, Connection},
     config::Config,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{console::say, import::send::code_name};
@@ -197,6 +197,15 @@ pub(super) fn told(status: Status) -> anyhow::Error {
         .bad_request()
         .map(|it| it.field_violations.as_slice());
     let code = code_name(status.code());
+    let hint = match status.code() {
+        Code::Unimplemented if status.message().is_empty() => {
+            "the service at this address has no such method; these commands call the notification worker"
+        }
+        Code::Cancelled => {
+            "the connection broke; does the service ask for a certificate (client.certificate_file)?"
+        }
+        _ => "",
+    };
     match fields {
         Some(fields) if fields.len() > 1 => {
             let lines: Vec<String> = fields
@@ -205,6 +214,7 @@ pub(super) fn told(status: Status) -> anyhow::Error {
                 .collect();
             anyhow::anyhow!("{code}:\n{}", lines.join("\n"))
         }
+        _ if !hint.is_empty() => anyhow::anyhow!("{code}: {hint}"),
         _ => anyhow::anyhow!("{code}: {}", status.message()),
     }
 }
