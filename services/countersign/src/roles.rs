@@ -1,6 +1,6 @@
 //! Starting the services of this binary, whichever of them a process is to be.
 
-use std::{io, net::SocketAddr, path::Path, process::ExitCode};
+use std::{io, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use countersign_domain::secrets::LinkKey;
@@ -22,6 +22,10 @@ const LINK_KEY_FILE: &str = "./var/link.key";
 
 /// How the worker calls itself before the order service, where nobody asks for proof.
 const WORKER: &str = "notification-worker";
+
+/// How often a worker that starts looks for the order service before it says that there is none.
+const LOOKS: u32 = 10;
+const LOOK_PAUSE: Duration = Duration::from_secs(3);
 
 /// Listens at a configured address; `setting` is the key that an operator changes when something else is there.
 pub(crate) async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
@@ -135,6 +139,7 @@ pub(crate) async fn start_notification_worker(
         &config.client,
     )
     .context("read notification.order_service_url")?;
+    look_for_order_service(config, lifecycle);
     let deps = countersign_notification::Deps {
         config: config.clone(),
         store: store.clone(),
@@ -147,6 +152,32 @@ pub(crate) async fn start_notification_worker(
     Box::pin(countersign_notification::run_live(deps, live, lifecycle))
         .await
         .context("start the notification worker")
+}
+
+/// Says soon after the start what would else be found when the first answer of a customer waits: that there is no order service
+/// where the configuration says, or that it is not the one that is meant.
+fn look_for_order_service(config: &Config, lifecycle: &Lifecycle) {
+    let (url, client) = (
+        config.notification.order_service_url.clone(),
+        config.client.clone(),
+    );
+    let soft = lifecycle.soft();
+    lifecycle.spawn("look for the order service", async move {
+        for left in (0..LOOKS).rev() {
+            match client::connect(&url, WORKER, &client).await {
+                Ok(_) => return,
+                Err(error) if left == 0 => tracing::warn!(
+                    error = format!("{error:#}"),
+                    "notification.order_service_url does not answer; what customers say waits until it does"
+                ),
+                Err(_) => {}
+            }
+            tokio::select! {
+                () = soft.cancelled() => return,
+                () = tokio::time::sleep(LOOK_PAUSE) => {}
+            }
+        }
+    });
 }
 
 /// Both listeners of the notification worker.
