@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use countersign_runtime::config::{Config, ConfigError, Sources};
 
 use crate::commands::{
@@ -107,6 +107,18 @@ pub(crate) struct CheckConfigArgs {
     /// Leaves out the files of certificates and keys, where they are not at hand.
     #[arg(long)]
     pub(crate) without_files: bool,
+    /// Whose file it is, so that no remarks are made on what that process does not use.
+    #[arg(long, value_enum, value_name = "PROCESS")]
+    pub(crate) of: Option<Of>,
+}
+
+/// A process that reads a file of its own.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Of {
+    /// The order service.
+    OrderService,
+    /// The notification worker.
+    NotificationWorker,
 }
 
 /// What to seal anew.

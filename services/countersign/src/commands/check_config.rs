@@ -2,18 +2,25 @@
 
 use std::process::ExitCode;
 
-use countersign_runtime::{config::Config, files};
+use countersign_runtime::{
+    config::{Config, Process},
+    files,
+};
 
 use crate::{
-    cli::CheckConfigArgs,
+    cli::{CheckConfigArgs, Of},
     console::{say, warn},
 };
 
 /// Shows it. What stands in a wrong place was refused before, with every bad field named; here is looked at what the relay's
-/// URL, keys and files hold.
+/// URL, keys and files hold. Remarks go to standard error.
 pub(crate) async fn run(args: &CheckConfigArgs, config: &Config) -> anyhow::Result<ExitCode> {
     say(config.redacted().trim_end());
-    for remark in config.remarks() {
+    let process = args.of.map(|of| match of {
+        Of::OrderService => Process::OrderService,
+        Of::NotificationWorker => Process::NotificationWorker,
+    });
+    for remark in config.remarks(process) {
         warn(&remark);
     }
     let mut problems = countersign_notification::check(config);

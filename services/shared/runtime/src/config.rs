@@ -4,10 +4,7 @@
 //! `COUNTERSIGN__SECTION__KEY` (`COUNTERSIGN__SMS__TWILIO__KEY` for a section within), flags of the command line. A key that nobody knows is refused, wherever it stands.
 //! A secret can be given by value or by a file (`url_file`, `secret_file`, `key_file`, `keys_file`); each layer may use one of the two.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::PathBuf};
 
 use figment::{Error, Figment, error::Kind};
 use serde::{Deserialize, Serialize};
@@ -45,6 +42,7 @@ pub use self::{
     limits::{CallerLimits, Limits},
     links::LinkKeyError,
     personal_data::{PersonalData, PersonalDataError, PersonalDataKeys},
+    remarks::Process,
     retention::Retention,
     sections::{
         Company, Database, Email, EmailTransport, Gateway, GatewayTransport, Links, LogFormat,
@@ -139,9 +137,20 @@ impl Sources {
 /// Why there is no usable configuration. None of these texts holds a configured value that could be secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The configuration file, or a file that holds a secret, cannot be read.
+    /// The configuration file cannot be read.
     #[error("read {}", path.display())]
     Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that a key names cannot be read.
+    #[error("{key} names {}, which cannot be read (a relative path counts from the working directory)", path.display())]
+    Secret {
+        /// Which key.
+        key: String,
         /// Which file.
         path: PathBuf,
         /// What the operating system said.
@@ -289,14 +298,6 @@ fn class(found: &figment::error::Actual) -> &'static str {
         Actual::Map => "a table",
         _ => "something else",
     }
-}
-
-/// Reads a text file and cuts the line end that editors add.
-fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

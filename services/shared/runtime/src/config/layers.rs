@@ -1,13 +1,13 @@
 //! One layer of the configuration: what a file, the environment or the command line says.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use figment::{
     Metadata, Profile, Provider,
     value::{Dict, Map, Tag, Value},
 };
 
-use super::{ConfigError, read};
+use super::ConfigError;
 
 /// Our variables begin with this; two underscores also stand between section and key.
 const PREFIX: &str = "COUNTERSIGN__";
@@ -106,7 +106,11 @@ pub(super) struct Layer {
 impl Layer {
     /// The TOML file.
     pub(super) fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        Self::from_text(path, &read(path)?)
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_text(path, &text)
     }
 
     /// What stands in such a file.
@@ -212,7 +216,11 @@ impl Layer {
                     });
                 }
                 (false, Some(file)) => {
-                    let text = read(Path::new(&file))?;
+                    let text = fs::read_to_string(&file).map_err(|source| ConfigError::Secret {
+                        key: format!("{section}.{file_key}"),
+                        path: file.into(),
+                        source,
+                    })?;
                     keys.insert(key.to_owned(), Value::from(text.trim()));
                 }
                 (true, None) => {

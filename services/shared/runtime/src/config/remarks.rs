@@ -2,11 +2,22 @@
 
 use super::{Config, EmailTransport, GatewayTransport, validate::is_here};
 
+/// A process that reads a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// Takes orders.
+    OrderService,
+    /// Sends messages.
+    NotificationWorker,
+}
+
 impl Config {
-    /// Remarks on settings that can be used, each naming its key. None for a trial on the embedded database.
-    pub fn remarks(&self) -> Vec<String> {
+    /// Remarks on settings that can be used, each naming its key: on those of one process, or of both. On the embedded database,
+    /// a trial, there is one at most.
+    pub fn remarks(&self, process: Option<Process>) -> Vec<String> {
         if self.is_embedded() {
-            return Vec::new();
+            let unnamed = "database.url is not set: services do not start, other commands work on the file of a trial";
+            return Vec::from_iter((!self.database.is_chosen).then(|| unnamed.to_owned()));
         }
         let mut remarks = Vec::new();
         let mut remark = |holds: bool, words: &str| {
@@ -21,12 +32,23 @@ impl Config {
         let notification = &self.notification;
         remark(
             is_here(&notification.public_url),
-            "notification.public_url leads to this machine only: customers cannot open a worker's links",
+            "notification.public_url leads to this machine only: customers cannot open their links",
+        );
+        if process == Some(Process::OrderService) {
+            return remarks;
+        }
+        remark(
+            notification.client_ip_header.is_none(),
+            "notification.client_ip_header is not set: behind a proxy all customers share the limits of one",
         );
         let service = &notification.order_service_url;
         remark(
             service.starts_with("http://") && !is_here(service) && !self.callers.tls_elsewhere,
             "notification.order_service_url begins with http://: what a worker sends to the order service is not encrypted",
+        );
+        remark(
+            self.audit.anchor_file.is_none(),
+            "audit.anchor_file is not set: nobody can prove later that the end of the audit chain is not missing",
         );
         remark(
             self.email.transport == EmailTransport::Mailbox,
@@ -48,39 +70,52 @@ impl Config {
 mod tests {
     use super::*;
 
+    fn keys(config: &Config, process: Option<Process>) -> Vec<String> {
+        let remarks = config.remarks(process);
+        let key = |it: &String| it.split(' ').next().unwrap_or_default().to_owned();
+        remarks.iter().map(key).collect()
+    }
+
     #[test]
     fn an_install_with_a_database_server_is_told_what_customers_would_miss() {
         let mut config = Config::default();
         config.database.url = "mysql://countersign@db.internal/countersign".into();
         "http://orders.internal:50051".clone_into(&mut config.notification.order_service_url);
-        let keys = |config: &Config| -> Vec<String> {
-            let remarks = config.remarks();
-            let key = |it: &String| it.split(' ').next().unwrap_or_default().to_owned();
-            remarks.iter().map(key).collect()
-        };
-        assert_eq!(
-            keys(&config),
-            [
-                "company.phone",
-                "notification.public_url",
-                "notification.order_service_url",
-                "email.transport",
-                "sms.transport",
-                "phone.transport"
-            ]
-        );
+        let of_worker = [
+            "company.phone",
+            "notification.public_url",
+            "notification.client_ip_header",
+            "notification.order_service_url",
+            "audit.anchor_file",
+            "email.transport",
+            "sms.transport",
+            "phone.transport",
+        ];
+        assert_eq!(keys(&config, None), of_worker);
+        assert_eq!(keys(&config, Some(Process::NotificationWorker)), of_worker);
+        assert_eq!(keys(&config, Some(Process::OrderService)), of_worker[..2]);
         config.company.phone = Some("+8653212345678".to_owned());
-        "https://orders.example.com".clone_into(&mut config.notification.public_url);
-        "https://orders.internal:50051".clone_into(&mut config.notification.order_service_url);
+        let notification = &mut config.notification;
+        "https://orders.example.com".clone_into(&mut notification.public_url);
+        "https://orders.internal:50051".clone_into(&mut notification.order_service_url);
+        notification.client_ip_header = Some("x-forwarded-for".to_owned());
+        config.audit.anchor_file = Some("anchors.jsonl".into());
         config.email.transport = EmailTransport::Smtp;
         config.sms.transport = GatewayTransport::Tencent;
         config.phone.transport = GatewayTransport::Alibaba;
-        assert!(keys(&config).is_empty());
+        assert!(keys(&config, None).is_empty());
     }
 
     #[test]
-    fn a_trial_on_one_machine_is_told_nothing() {
-        assert!(Config::default().remarks().is_empty());
+    fn a_trial_is_told_only_that_no_database_is_named() {
+        let mut config = Config::default();
+        assert_eq!(keys(&config, None), ["database.url"]);
+        config.database.is_chosen = true;
+        assert!(keys(&config, None).is_empty());
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_known_in_each_of_its_forms() {
         for here in [
             "http://localhost:1",
             "http://127.0.0.2",

@@ -1,7 +1,7 @@
 mod callers;
 mod twilio;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
@@ -201,7 +201,10 @@ fn a_missing_file_is_named() {
     assert_eq!(refusal(&sources), "read /nowhere/countersign.toml");
 
     let sources = with_environment(&[("COUNTERSIGN__LINKS__KEY_FILE", "/nowhere/key")]);
-    assert_eq!(refusal(&sources), "read /nowhere/key");
+    assert_eq!(
+        refusal(&sources),
+        "links.key_file names /nowhere/key, which cannot be read (a relative path counts from the working directory)"
+    );
 }
 
 #[test]
