@@ -51,8 +51,9 @@ impl Turns {
             lines: Mutex::new(Lines::new(
                 limits.at_once,
                 limits.waiting,
-                // By a mean, so some would still wait longer.
-                limits.wait * 3 / 4,
+                // By a mean, and turns come in crowds: with more than half of it, one in a hundred of those who are refused
+                // would be told only when they have waited in vain.
+                limits.wait / 2,
             )),
             wait: limits.wait,
             numbers: AtomicU64::new(0),
