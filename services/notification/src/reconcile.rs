@@ -6,7 +6,9 @@ use std::{
 };
 
 use anyhow::ensure;
-use countersign_domain::{message::every_account, safe_mode::SafeModeState, secrets::LinkKey};
+use countersign_domain::{
+    message::every_account, order::Channel, safe_mode::SafeModeState, secrets::LinkKey,
+};
 use countersign_runtime::{clock::SystemClock, config::Config};
 use countersign_store::{DispatchFacts, Store};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,7 @@ use crate::{
     quiet::QuietHours,
     server::company_zone,
     template::library::Library,
-    transport::{Transport, Transports},
+    transport::Transports,
 };
 
 /// Messages that are taken off the outbox at once.
@@ -45,8 +47,8 @@ pub struct ReconcileDeps<'a> {
     pub reason: &'a str,
     /// Ask, and write nothing.
     pub dry_run: bool,
-    /// Ask nobody about channels that have no carrier in this configuration, although workers had one.
-    pub without_carriers: bool,
+    /// Accounts that workers had and that were given up before the backup: nobody asks them.
+    pub without: &'a [String],
 }
 
 /// Asks the carriers about every message that would be sent, and settles those that they have. Refused while workers send.
@@ -66,6 +68,8 @@ pub async fn reconcile(
         "safe mode is off, so messages are being sent: switch it on first (`countersign safe-mode on`)"
     );
     let ids = Arc::new(Ids::from_system());
+    let transports = Transports::of(config, store, link_key, &ids)?;
+    ensure_asks_all(store, &transports, deps.without).await?;
     // Without a worker nobody makes messages of what the outbox holds.
     loop {
         let now = store.now().await?;
@@ -76,10 +80,6 @@ pub async fn reconcile(
     }
     let own = &config.notification;
     let metrics = Metrics::new();
-    let transports = Transports::of(config, store, link_key, &ids)?;
-    if !deps.without_carriers {
-        ensure_carriers(store, &transports).await?;
-    }
     // Carriers that know a message by its words are asked with those that are in force.
     let library = Library::of(&config.templates, store)?;
     library.look().await?;
@@ -111,23 +111,36 @@ pub async fn reconcile(
         .await
 }
 
-/// Another process' configuration would ask the local mailbox what a carrier has, and take its answer.
-async fn ensure_carriers(store: &Store, transports: &Transports) -> anyhow::Result<()> {
+/// Another process' configuration, or an older one, would leave out who has the messages, and they would go twice.
+async fn ensure_asks_all(
+    store: &Store,
+    transports: &Transports,
+    without: &[String],
+) -> anyhow::Result<()> {
+    let every: Vec<String> = Channel::ALL.iter().map(|it| every_account(*it)).collect();
     let known = store.list_gateways().await?;
-    for account in transports.accounts() {
-        if matches!(account.transport, Transport::Carrier(_)) {
-            continue;
-        }
-        let channel = account.channel;
-        let carrier = known.iter().find(|it| {
-            it.channel == channel && it.name != account.name && it.name != every_account(channel)
-        });
-        ensure!(
-            carrier.is_none(),
-            "workers had a carrier for {channel} ({}), this configuration has none: ask with the worker's, or, if there is none any more, \
-             --without-carriers",
-            carrier.map_or("", |it| it.name.as_str())
-        );
-    }
+    let left_out: Vec<&str> = known
+        .iter()
+        .map(|it| it.name.as_str())
+        .filter(|name| !every.iter().any(|it| it == name) && !name.ends_with("-mailbox"))
+        .filter(|name| transports.named(name).is_none())
+        .collect();
+    let unsaid: Vec<&str> = left_out
+        .iter()
+        .copied()
+        .filter(|name| !without.iter().any(|it| it == name))
+        .collect();
+    ensure!(
+        unsaid.is_empty(),
+        "workers sent by {}, which this configuration does not have: ask with the worker's own; or say --without ACCOUNT for each that \
+         was given up before the backup",
+        unsaid.join(", ")
+    );
+    let other = without.iter().find(|it| !left_out.contains(&it.as_str()));
+    ensure!(
+        other.is_none(),
+        "--without {}: there is no such account that could be left out",
+        other.map_or("", String::as_str)
+    );
     Ok(())
 }

@@ -42,9 +42,10 @@ pub(crate) struct ReconcileArgs {
     /// Asks, and changes nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Asks nobody about channels whose carrier was given up: what had been sent by them goes once more.
-    #[arg(long)]
-    without_carriers: bool,
+    /// Leaves out an account that this configuration does not have any more, because it was given up before the backup: it has
+    /// nothing that was sent since.
+    #[arg(long, value_name = "ACCOUNT")]
+    without: Vec<String>,
     /// Why; it stays on record with each message that is settled.
     #[arg(long, default_value = "reconciled after a restore", value_parser = reason)]
     reason: String,
@@ -147,7 +148,7 @@ pub(crate) async fn ask(args: &ReconcileArgs, config: &Config) -> anyhow::Result
         actor: &args.actor,
         reason: &args.reason,
         dry_run: args.dry_run,
-        without_carriers: args.without_carriers,
+        without: &args.without,
     };
     let report = reconcile(&deps, &told).await?;
     say(&summary(&report));

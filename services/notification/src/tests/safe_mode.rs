@@ -81,15 +81,35 @@ async fn l_05_a_running_worker_notices_that_its_database_went_back_and_sends_not
             actor: "wang",
             reason: "restored",
             dry_run: false,
-            without_carriers: false,
+            without: &[],
         };
         let anothers = Config::default();
-        let wrong = ReconcileDeps {
-            config: &anothers,
+        let named = [
+            vec![],
+            vec!["sms-tencent".to_owned()],
+            vec!["sms-gateway".to_owned()],
+        ];
+        let asked = async |without: &[String]| {
+            let wrong = ReconcileDeps {
+                config: &anothers,
+                dry_run: true,
+                without,
+                ..deps
+            };
+            reconcile(&wrong, &|_| ()).await
+        };
+        for without in &named[..2] {
+            let refused = asked(without).await.unwrap_err().to_string();
+            assert!(refused.contains("workers sent by sms-gateway"), "{refused}");
+        }
+        let report = asked(&named[2]).await.unwrap();
+        assert_eq!(report[&Channel::Sms].not_sent, 2);
+        let unknown = ReconcileDeps {
+            without: &named[1],
             ..deps
         };
-        let refused = reconcile(&wrong, &|_| ()).await.unwrap_err().to_string();
-        assert!(refused.contains("a carrier for SMS"), "{refused}");
+        let refused = reconcile(&unknown, &|_| ()).await.unwrap_err().to_string();
+        assert!(refused.contains("--without sms-tencent"), "{refused}");
         let report = reconcile(&deps, &|_| ()).await.unwrap();
         assert_eq!(report[&Channel::Sms].sent, 2);
         turn(&store, SafeModeState::Off).await;

@@ -34,7 +34,7 @@ async fn ask(stage: &Stage, dry_run: bool) -> anyhow::Result<ReconcileReport> {
         actor: "wang",
         reason: "restored from last night",
         dry_run,
-        without_carriers: false,
+        without: &[],
     };
     reconcile(&deps, &|_| ()).await
 }
