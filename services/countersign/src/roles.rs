@@ -154,29 +154,31 @@ pub(crate) async fn start_notification_worker(
         .context("start the notification worker")
 }
 
-/// Says soon after the start what would else be found when the first answer of a customer waits: that there is no order service
-/// where the configuration says, or that it is not the one that is meant.
+/// Says soon after the start what would else be found when the first answer of a customer waits: that no order service answers
+/// where the configuration says, and why.
 fn look_for_order_service(config: &Config, lifecycle: &Lifecycle) {
     let (url, client) = (
         config.notification.order_service_url.clone(),
         config.client.clone(),
     );
     let soft = lifecycle.soft();
-    lifecycle.spawn("look for the order service", async move {
+    let looking = async move {
         for left in (0..LOOKS).rev() {
-            match client::connect(&url, WORKER, &client).await {
-                Ok(_) => return,
-                Err(error) if left == 0 => tracing::warn!(
+            let Err(error) = client::look(&url, WORKER, &client).await else {
+                return;
+            };
+            if left == 0 {
+                tracing::warn!(
                     error = format!("{error:#}"),
                     "notification.order_service_url does not answer; what customers say waits until it does"
-                ),
-                Err(_) => {}
+                );
+                return;
             }
-            tokio::select! {
-                () = soft.cancelled() => return,
-                () = tokio::time::sleep(LOOK_PAUSE) => {}
-            }
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
+    };
+    lifecycle.spawn("look for the order service", async move {
+        soft.run_until_cancelled(looking).await;
     });
 }
 

@@ -24,6 +24,7 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::service_fn;
 
 use crate::{
@@ -156,6 +157,17 @@ pub async fn connect(url: &str, name: &str, client: &Client) -> anyhow::Result<C
         channel,
         Credentials::new(name, client)?,
     ))
+}
+
+/// Whether a service answers there: how it feels is not asked, but whether it lets this client in.
+pub async fn look(url: &str, name: &str, client: &Client) -> anyhow::Result<()> {
+    let mut health = HealthClient::new(connect(url, name, client).await?);
+    let asked = health.check(HealthCheckRequest::default());
+    let answer = timeout(CONNECT, asked)
+        .await
+        .with_context(|| format!("nobody answers at {url}"))?;
+    answer.with_context(|| format!("ask the service at {url} how it feels"))?;
+    Ok(())
 }
 
 fn prepared(url: &str, client: &Client) -> anyhow::Result<(Endpoint, Option<Dial>)> {

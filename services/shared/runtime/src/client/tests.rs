@@ -83,3 +83,29 @@ async fn whoever_calls_in_tls_where_it_is_not_spoken_is_told_to_use_http() {
     );
     assert_eq!(told(&format!("http://{address}")).await, None);
 }
+
+#[tokio::test]
+async fn a_look_tells_a_service_that_answers_from_one_that_does_not_and_from_anything_else() {
+    let lifecycle = crate::lifecycle::Lifecycle::new(Duration::from_secs(1));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = listener.local_addr().unwrap();
+    let (_readiness, health) = crate::health::serve_health(&lifecycle, &[]).await;
+    crate::server::serve(
+        crate::server::Serving {
+            name: "grpc",
+            listener,
+            gate: crate::callers::Gate::open(),
+            routes: tonic::service::Routes::new(health),
+            limits: crate::config::Limits::default(),
+        },
+        &lifecycle,
+    );
+    let look = async |address: SocketAddr| {
+        look(&format!("http://{address}"), "worker", &Client::default()).await
+    };
+    look(there).await.unwrap();
+    let error = look(encrypted().await).await.unwrap_err();
+    assert!(format!("{error:#}").contains("speaks TLS"), "{error:#}");
+    let error = look(plain().await).await.unwrap_err();
+    assert!(error.to_string().contains("nobody answers"), "{error:#}");
+}
