@@ -41,11 +41,11 @@ def binary() -> Path:
     return path
 
 
-def check_config(text: str, folder: Path) -> subprocess.CompletedProcess:
-    """`countersign check-config` on a file, with the secrets of the folder."""
+def check_config(text: str, folder: Path, process: str = "notification-worker") -> subprocess.CompletedProcess:
+    """`countersign check-config` on a file of a process, with the secrets of the folder."""
     file = folder / "countersign.toml"
     file.write_text(text.replace(MOUNTED, str(folder)))
-    command = [binary(), "--config", file, "check-config", "--without-files"]
+    command = [binary(), "--config", file, "check-config", "--without-files", "--of", process]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env={}, timeout=60)
 
 
@@ -72,8 +72,10 @@ def configurations(found: list[dict], example: str) -> list[tuple[str, str]]:
 
 
 def check_accepted(text: str, where: str, folder: Path, problems: Problems) -> None:
-    done = check_config(text, folder)
+    done = check_config(text, folder, where.rpartition(", ")[2].removesuffix(".toml"))
     problems.unless(done.returncode == 0, f"{where} is refused: {done.stderr}")
+    if where.startswith("full"):
+        problems.unless("warning:" not in done.stderr, f"{where} is hardly meant so: {done.stderr}")
     # What was written is what is in force, not a default.
     for wanted in ('"0.0.0.0:50051"',):
         problems.unless(wanted in done.stdout, f"{where}: {wanted} is not in force")

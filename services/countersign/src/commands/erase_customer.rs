@@ -15,7 +15,11 @@ use countersign_runtime::{
     config::Config,
 };
 
-use crate::{commands::operator::moment, console::say, database, import::send::code_name, roles};
+use crate::{
+    commands::operator::{moment, told},
+    console::say,
+    database, roles,
+};
 
 /// Between two questions how far it is.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -202,10 +206,4 @@ async fn codes_to_repeat(file: &Path, config: &Config) -> anyhow::Result<Vec<Str
 )]
 fn fresh_request_id() -> String {
     format!("cli-{:032x}", rand::random::<u128>())
-}
-
-/// A refusal as the service words it.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn told(status: tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!("{}: {}", code_name(status.code()), status.message())
 }

@@ -199,10 +199,10 @@ pub(super) fn told(status: Status) -> anyhow::Error {
     let code = code_name(status.code());
     let hint = match status.code() {
         Code::Unimplemented if status.message().is_empty() => {
-            "the service at this address has no such method; these commands call the notification worker"
+            "the service at this address has no such method: is it the one that this command calls?"
         }
         Code::Cancelled => {
-            "the connection broke; does the service ask for a certificate (client.certificate_file)?"
+            " (the connection broke: does the service ask for a certificate, client.certificate_file?)"
         }
         _ => "",
     };
@@ -214,8 +214,7 @@ pub(super) fn told(status: Status) -> anyhow::Error {
                 .collect();
             anyhow::anyhow!("{code}:\n{}", lines.join("\n"))
         }
-        _ if !hint.is_empty() => anyhow::anyhow!("{code}: {hint}"),
-        _ => anyhow::anyhow!("{code}: {}", status.message()),
+        _ => anyhow::anyhow!("{code}: {}{hint}", status.message()),
     }
 }
 
@@ -264,6 +263,18 @@ pub(crate) fn moment(time: Option<&prost_types::Timestamp>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_that_says_nothing_is_explained_and_one_that_does_is_quoted() {
+        let words = |code: Code, message: &str| told(Status::new(code, message)).to_string();
+        let other = words(Code::Unimplemented, "");
+        assert!(other.contains("no such method"), "{other}");
+        let broken = words(Code::Cancelled, "operation was canceled");
+        assert!(broken.contains("operation was canceled"), "{broken}");
+        assert!(broken.contains("client.certificate_file"), "{broken}");
+        let refused = words(Code::PermissionDenied, "it takes the role OPERATOR");
+        assert_eq!(refused, "PERMISSION_DENIED: it takes the role OPERATOR");
+    }
 
     #[test]
     fn names_are_taken_in_either_form() {

@@ -154,7 +154,7 @@ pub(crate) struct OverloadArgs {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds of each measurement.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(4..))]
     seconds: u64,
     /// Also write the figures here.
     #[arg(long, value_name = "FILE")]

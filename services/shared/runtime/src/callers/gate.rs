@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use countersign_proto::{access::METHODS, v1::Role};
@@ -36,6 +37,8 @@ const NOBODY: &str = "anonymous";
 const HEALTH: &str = "/grpc.health.v1.Health/";
 /// Stands for paths that are no method of ours.
 const UNKNOWN: &str = "unknown";
+/// How long the rest of a call is waited for that is not let in: whoever is not known holds nothing for long.
+const HEARING: Duration = Duration::from_millis(10);
 /// `ErrorInfo.domain` of all reasons.
 const DOMAIN: &str = "countersign";
 
@@ -334,7 +337,7 @@ where
                     inner.call(http::Request::from_parts(parts, body)).await
                 }
                 Err(status) => {
-                    hear_out(body).await;
+                    hear_out(body, HEARING).await;
                     Ok(status.into_http())
                 }
             }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use countersign_proto::v1::Role;
+use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -260,7 +261,8 @@ impl Config {
         );
         if let Some(url) = &jwt.jwks_url {
             check_http(url, "callers.jwt.jwks_url", problems);
-            let encrypted = url.starts_with("https://");
+            let parsed = url.parse::<Uri>().ok();
+            let encrypted = parsed.as_ref().and_then(Uri::scheme_str) == Some("https");
             problems.unless(
                 encrypted || is_here(url),
                 "callers.jwt.jwks_url",

@@ -118,8 +118,11 @@ mod tests {
     fn an_address_of_this_machine_is_known_in_each_of_its_forms() {
         for here in [
             "http://localhost:1",
+            "HTTP://LocalHost",
             "http://127.0.0.2",
             "http://[::1]:8080",
+            "http://[::ffff:127.0.0.1]",
+            "http://0.0.0.0:8080",
         ] {
             assert!(is_here(here), "{here}");
         }

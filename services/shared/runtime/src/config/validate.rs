@@ -2,6 +2,8 @@
 
 mod email;
 
+use std::net::IpAddr;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderName, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -337,8 +339,9 @@ pub(super) fn is_here(url: &str) -> bool {
     let url = url.parse::<Uri>().ok();
     let host = url.as_ref().and_then(Uri::host).unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|ip| {
+            let ip = ip.to_canonical();
+            ip.is_loopback() || ip.is_unspecified()
+        })
 }

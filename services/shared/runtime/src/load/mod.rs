@@ -1,7 +1,7 @@
 //! What happens when more is asked of a server than it can do: deadlines, turns, quotas and refusals that come at once.
 //!
 //! A call passes, in this sequence: its caller's quota, the turn (so many calls at the same time, a few more wait, each caller
-//! in a line of its own), the deadline. Whoever is refused is refused before anything of the request is read. Health is exempt
+//! in a line of its own), the deadline. Whoever is refused is refused before anything of the request is looked at. Health is exempt
 //! from all of it, or a busy server would be taken for a dead one.
 
 pub mod deadline;
@@ -83,7 +83,7 @@ impl Load {
         let caller = Caller::of(request.extensions()).map_or("", Caller::name);
         if let Err(refused) = load.quotas.take(caller, 1, arrived) {
             load.metrics.over_quota(Quota::CallsPerSecond);
-            refusal::hear_out(request.into_body()).await;
+            refusal::hear_out(request.into_body(), refusal::HEARING).await;
             return refused.status().into_http();
         }
         let most = if PATIENT.contains(&request.uri().path()) {
@@ -96,12 +96,12 @@ impl Load {
             Waited::Mine(slot) => slot,
             Waited::Expired => {
                 load.metrics.expired("waiting");
-                refusal::hear_out(request.into_body()).await;
+                refusal::hear_out(request.into_body(), refusal::HEARING).await;
                 return deadline::exceeded().into_http();
             }
             Waited::Shed(reason) => {
                 load.metrics.shed(reason);
-                refusal::hear_out(request.into_body()).await;
+                refusal::hear_out(request.into_body(), refusal::HEARING).await;
                 return load.overloaded.answer();
             }
         };

@@ -31,15 +31,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// and HTTP/2 says the headers of so few answers by their numbers.
 const PAUSES: u32 = 6;
 
-/// How long the rest of a refused call is waited for. It comes in the same packet, nearly always; but a process that has too little
-/// processor time looks at its clock before it reads what has come.
-const HEARING: Duration = Duration::from_millis(250);
+/// How long the rest of a call is waited for that found no place. It comes in the same packet, nearly always; but a process that has
+/// too little processor time looks at its clock before it reads what has come.
+pub(super) const HEARING: Duration = Duration::from_millis(250);
 /// How much of it is read.
 const HEARD_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads what the caller sends with a call that is refused. Left unread, it would arrive at a stream that is over: HTTP/2 takes
 /// that for a breach of the protocol, and a connection on which many calls were refused would be ended.
-pub(crate) async fn hear_out(body: Body) {
+pub(crate) async fn hear_out(body: Body, hearing: Duration) {
     let mut body = pin!(body);
     let heard = async {
         let mut bytes = 0;
@@ -51,7 +51,7 @@ pub(crate) async fn hear_out(body: Body) {
         }
     };
     // Whoever sends slowly is not waited for.
-    timeout(HEARING, heard).await.ok();
+    timeout(hearing, heard).await.ok();
 }
 
 /// The library calls a request that is too large `OUT_OF_RANGE`; gRPC's own word for it is `RESOURCE_EXHAUSTED`. No method of
@@ -181,7 +181,51 @@ fn pauses() -> impl Iterator<Item = Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
     use super::*;
+
+    /// What a caller sends who says nothing, or goes on and on.
+    struct Unending {
+        silent: bool,
+        kib: usize,
+    }
+
+    impl http_body::Body for Unending {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+            if self.silent {
+                return Poll::Pending;
+            }
+            self.kib += 1;
+            assert!(self.kib <= 300, "{} KiB were read", self.kib);
+            let frame = http_body::Frame::data(Bytes::from_static(&[0; 1024]));
+            Poll::Ready(Some(Ok(frame)))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_call_is_heard_out_but_nobody_who_says_nothing_or_goes_on_and_on() {
+        let start = tokio::time::Instant::now();
+        hear_out(Body::empty(), HEARING).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        for silent in [true, false] {
+            hear_out(Body::new(Unending { silent, kib: 0 }), HEARING).await;
+            assert_eq!(
+                start.elapsed(),
+                HEARING,
+                "only the silent one is waited for"
+            );
+        }
+    }
 
     #[test]
     fn calls_that_find_no_place_are_told_to_come_back_at_different_moments() {
