@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use countersign_runtime::config::{Config, ConfigError, Sources};
+use clap::{Args, Parser, Subcommand};
+use countersign_runtime::config::{Config, ConfigError, Process, Sources};
 
 use crate::commands::{
     audit::AuditCommand,
@@ -108,17 +108,16 @@ pub(crate) struct CheckConfigArgs {
     #[arg(long)]
     pub(crate) without_files: bool,
     /// Whose file it is, so that no remarks are made on what that process does not use.
-    #[arg(long, value_enum, value_name = "PROCESS")]
-    pub(crate) of: Option<Of>,
+    #[arg(long, value_parser = process, value_name = "PROCESS")]
+    pub(crate) of: Option<Process>,
 }
 
-/// A process that reads a file of its own.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Of {
-    /// The order service.
-    OrderService,
-    /// The notification worker.
-    NotificationWorker,
+fn process(word: &str) -> Result<Process, &'static str> {
+    match word {
+        "order-service" => Ok(Process::OrderService),
+        "notification-worker" => Ok(Process::NotificationWorker),
+        _ => Err("must be order-service or notification-worker"),
+    }
 }
 
 /// What to seal anew.

@@ -2,13 +2,10 @@
 
 use std::process::ExitCode;
 
-use countersign_runtime::{
-    config::{Config, Process},
-    files,
-};
+use countersign_runtime::{config::Config, files};
 
 use crate::{
-    cli::{CheckConfigArgs, Of},
+    cli::CheckConfigArgs,
     console::{say, warn},
 };
 
@@ -16,11 +13,7 @@ use crate::{
 /// URL, keys and files hold. Remarks go to standard error.
 pub(crate) async fn run(args: &CheckConfigArgs, config: &Config) -> anyhow::Result<ExitCode> {
     say(config.redacted().trim_end());
-    let process = args.of.map(|of| match of {
-        Of::OrderService => Process::OrderService,
-        Of::NotificationWorker => Process::NotificationWorker,
-    });
-    for remark in config.remarks(process) {
+    for remark in config.remarks(args.of) {
         warn(&remark);
     }
     let mut problems = countersign_notification::check(config);
